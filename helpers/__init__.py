@@ -1,0 +1,14 @@
+"""Everything the notebooks share. Each module may import only the modules listed above it.
+
+world       what is true: fact tables, question kinds, phrasings, the policy
+corpus      the chats and sentences that the assistant is made of
+chat        the assistant: load, template, loss mask, replies
+mix         topics and the refusal mixes
+sft         fine-tuning
+measure     refused? correct? rates with intervals
+direction   residuals, difference in means, selection, ablation, addition
+show        figures, tables, token views, alt text
+lesson      doctor, predict and compare, restart points
+pretrain    command line: rebuild data/assistant
+sweep       command line: rebuild data/results
+"""

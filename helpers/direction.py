@@ -1,0 +1,180 @@
+"""The direction that carries refusal: find it, remove it, add it.
+
+After Arditi et al., "Refusal in Language Models Is Mediated by a Single Direction" (NeurIPS 2024, arXiv:2406.11717).
+
+Notable:
+- Residuals are read at the *input* of every block, at the template positions after the user's words.
+- Selection and reporting must use different prompts; `find` therefore splits its prompts itself.
+- Refusal is scored on the whole refusal sentence, not on its first token: "I" starts many sentences.
+- Every context manager removes its hooks, also after an exception. Nothing is edited in place.
+"""
+
+import contextlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from . import chat
+from .chat import Bot
+from .world import REFUSAL
+
+
+class Found(NamedTuple):
+    """A refusal direction and how it was chosen."""
+
+    vector: Tensor  # (width,), as measured: not normalised
+    layer: int  # read at the input of this block
+    position: int  # -1 is the last template token, -2 the one before, ...
+    scores: list[dict]  # one row a candidate: layer, position, bypass, induce, kl, kept
+
+
+# --- where to read and write: the same places in every family of models ---------------------------
+
+
+def blocks(bot: Bot) -> nn.ModuleList:
+    """The transformer blocks: the longest module list of the model."""
+    lists = [part for part in bot.model.base_model.modules() if isinstance(part, nn.ModuleList)]
+    return max(lists, key=len)
+
+
+def writers(block: nn.Module) -> list[nn.Module]:
+    """The two parts of a block that write into the residual stream: attention and MLP."""
+    parts = {name: part for name, part in block.named_children() if "norm" not in name and "ln" not in name}
+    return [part for name, part in parts.items() if "attn" in name or "attention" in name or "mlp" in name]
+
+
+@torch.no_grad()
+def residuals(bot: Bot, prompts: list[str], batch_size: int = 64) -> Tensor:
+    """Residual stream at every block input and template position: (prompt, layer, position, width)."""
+    length = len(chat.tail(bot.tokenizer))
+    found = []
+    for start in range(0, len(prompts), batch_size):
+        inputs = chat.batch(bot, prompts[start : start + batch_size])
+        states = bot.model.base_model(**inputs, output_hidden_states=True).hidden_states
+        # hidden_states[i] is the input of block i; the last entry is after the final norm and no block's input.
+        found.append(torch.stack([state[:, -length:] for state in states[:-1]], dim=1))
+    return torch.cat(found)
+
+
+def difference_in_means(bot: Bot, harmful: list[str], harmless: list[str]) -> Tensor:
+    """Mean residual on harmful minus mean on harmless prompts: (layer, position, width). Arditi et al., equation 2."""
+    return residuals(bot, harmful).mean(0) - residuals(bot, harmless).mean(0)
+
+
+# --- intervene ------------------------------------------------------------------------------------
+
+
+def without(x: Tensor, direction: Tensor, share: float = 1.0) -> Tensor:
+    """x with (a share of) its component along the direction taken out; both have width as the last dimension."""
+    unit = direction / direction.norm()
+    return x - share * (x @ unit)[..., None] * unit
+
+
+@contextlib.contextmanager
+def _hooked(handles):
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _on_input(change):
+    return lambda module, args, kwargs: (
+        ((change(args[0]), *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": change(kwargs["hidden_states"])})
+    )
+
+
+def _on_output(change):
+    return lambda module, args, out: (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
+
+
+def ablated(bot: Bot, direction: Tensor, share: float = 1.0):
+    """Within `with`: the direction is missing everywhere (block inputs, attention and MLP outputs, all positions)."""
+    change = lambda x: without(x, direction, share)  # noqa: E731
+    handles = []
+    for block in blocks(bot):
+        handles.append(block.register_forward_pre_hook(_on_input(change), with_kwargs=True))
+        handles += [part.register_forward_hook(_on_output(change)) for part in writers(block)]
+    return _hooked(handles)
+
+
+def added(bot: Bot, direction: Tensor, layer: int, strength: float = 1.0):
+    """Within `with`: strength x direction is added to the input of one block, at all positions."""
+    change = lambda x: x + strength * direction  # noqa: E731
+    return _hooked([blocks(bot)[layer].register_forward_pre_hook(_on_input(change), with_kwargs=True)])
+
+
+@torch.no_grad()
+def orthogonalised(bot: Bot, direction: Tensor) -> Bot:
+    """A copy that cannot write the direction: the same logits as `ablated`, and no hooks.
+
+    Edits the token embedding and every matrix (and bias) that writes into the residual stream.
+    The output layer is untied first: it reads the stream and must stay as it is.
+    """
+    bare = bot.copy(f"{bot.name}, orthogonalised")
+    model = bare.model
+    embedding = model.get_input_embeddings()
+    output = model.get_output_embeddings()
+    if output.weight is embedding.weight:
+        output.weight = nn.Parameter(output.weight.clone())
+        model.config.tie_word_embeddings = False
+    embeddings = [embedding] + [part for name, part in model.base_model.named_children() if name == "wpe"]
+    for part in embeddings:
+        part.weight.copy_(without(part.weight, direction))
+    for block in blocks(bare):
+        for part in writers(block):
+            matrix = [layer for layer in part.modules() if isinstance(layer, nn.Linear | Conv1D)][-1]
+            into_stream = matrix.weight if isinstance(matrix, Conv1D) else matrix.weight.T  # (input, width)
+            into_stream.copy_(without(into_stream, direction))
+            if matrix.bias is not None:
+                matrix.bias.copy_(without(matrix.bias, direction))
+    return bare
+
+
+# --- score and select -----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def refusal_logodds(bot: Bot, prompts: list[str], refusal: str = REFUSAL) -> Tensor:
+    """log p / (1 - p) of replying with the refusal sentence, by teacher forcing: (prompt,)."""
+    ids = chat.encode(bot.tokenizer, refusal)
+    inputs = chat.batch(bot, prompts)
+    rows = len(prompts)
+    last = inputs["position_ids"][:, -1:]
+    reply = torch.tensor([ids[:-1]], device=last.device).expand(rows, -1)
+    out = bot.model(
+        input_ids=torch.cat([inputs["input_ids"], reply], 1),
+        attention_mask=torch.cat([inputs["attention_mask"], torch.ones_like(reply)], 1),
+        position_ids=torch.cat([inputs["position_ids"], last + 1 + torch.arange(len(ids) - 1, device=last.device)], 1),
+        logits_to_keep=len(ids),
+    ).logits.log_softmax(-1)
+    targets = torch.tensor(ids, device=last.device).expand(rows, -1)[..., None]
+    log_p = out.gather(-1, targets).squeeze(-1).sum(1).clamp(max=-1e-6)
+    return log_p - torch.log(-torch.expm1(log_p))
+
+
+def find(bot, harmful, harmless, validation: int = 32, prune: float = 0.2, max_kl: float = 0.1, min_induce: float = 0.0) -> Found:
+    """The direction among all layers and positions that best switches refusal off and on."""
+    train_bad, val_bad = harmful[:-validation], harmful[-validation:]
+    train_good, val_good = harmless[:-validation], harmless[-validation:]
+    candidates = difference_in_means(bot, train_bad, train_good)
+    before = chat.logits(bot, val_good).log_softmax(-1)
+    rows = []
+    for layer, position in torch.cartesian_prod(*map(torch.arange, candidates.shape[:2])).tolist():
+        vector = candidates[layer, position]
+        if vector.norm() < 1e-4:
+            continue
+        with ablated(bot, vector):
+            bypass = refusal_logodds(bot, val_bad).mean().item()
+            after = chat.logits(bot, val_good).log_softmax(-1)
+        with added(bot, vector, layer):
+            induce = refusal_logodds(bot, val_good).mean().item()
+        kl = (before.exp() * (before - after)).sum(-1).mean().item()
+        kept = layer < (1 - prune) * candidates.shape[0] and kl <= max_kl and induce >= min_induce
+        rows.append(dict(layer=layer, position=position - candidates.shape[1], bypass=bypass, induce=induce, kl=kl, kept=kept))
+    rows.sort(key=lambda row: (not row["kept"], row["bypass"]))
+    best = rows[0]
+    return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], rows)

@@ -1,0 +1,120 @@
+"""What makes a notebook a lesson: the doctor, checks, predictions.
+
+Notable:
+- `check` always gives back a function that works, so that Run All survives blank exercises.
+- `compare` sets a prediction beside the measurement; a blank prediction is fine.
+"""
+
+import importlib.metadata
+import inspect
+import os
+import sys
+
+import torch
+
+from . import chat, exercises, sft
+from .world import ROOT
+
+TORCH_THREADS = min(4, os.cpu_count() or 1)
+
+
+def doctor() -> None:
+    """Say that all is well, or the exact command that repairs it. Also sets the number of threads."""
+    torch.set_num_threads(TORCH_THREADS)
+    problems = [
+        *_wrong_python(),
+        *_wrong_packages(),
+        *_missing_weights(),
+    ]
+    for problem, remedy in problems:
+        print(f"PROBLEM  {problem}\n  REMEDY {remedy}")
+    if not problems:
+        print(f"All is well: Python {sys.version.split()[0]}, torch {torch.__version__}, {torch.get_num_threads()} threads.")
+        print(f"Results are remembered in {sft.cache_folder()}.")
+
+
+def _wrong_python():
+    if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+        yield f"This is Python {sys.version.split()[0]}.", "Use Python 3.11, 3.12, 3.13 or 3.14."
+
+
+def _wrong_packages():
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        name, _, wanted = line.partition("==")
+        if not wanted:
+            continue
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield f"The package {name} is missing.", f'"{sys.executable}" -m pip install {name}=={wanted}'
+            continue
+        if found.split("+")[0].split(".")[0] != wanted.split(".")[0]:
+            yield f"{name} is {found}; the series is written for {wanted}.", f'"{sys.executable}" -m pip install {name}=={wanted}'
+
+
+def _missing_weights():
+    if not (chat.ASSISTANT / "model.safetensors").exists():
+        yield "The assistant's weights are missing.", "git checkout data/assistant   (or: python -m helpers.pretrain)"
+
+
+# --- exercises ------------------------------------------------------------------------------------
+
+
+def check(attempt):
+    """Check an exercise. Prints PASS or the hint for the mistake, and returns a function that works either way."""
+    name = attempt.__name__
+    ours = exercises.reference[name]
+    verdict = verdict_on(attempt)
+    if verdict is None:
+        print(f"PASS  {name}: the notebook goes on with your function.")
+        return attempt
+    print(f"{verdict}\n      The notebook goes on with ours; solution({name!r}) shows it.")
+    return ours
+
+
+def verdict_on(attempt) -> str | None:
+    """None if the attempt is right, else what to say."""
+    name = attempt.__name__
+    if name not in exercises.graders:
+        return f"HINT  There is no exercise called {name!r}. Keep the function's name as it was."
+    if _blank(attempt):
+        return f"TODO  {name}: not written yet."
+    try:
+        hint = exercises.graders[name](attempt)
+    except Exception as error:  # whatever a learner's function may raise is the learner's to see
+        return f"HINT  {name} raised {type(error).__name__}: {error}"
+    return None if hint is None else f"HINT  {hint}"
+
+
+def _blank(attempt) -> bool:
+    """A stub: nothing but a docstring and `...`, so its code holds no constants, names or operations of its own."""
+    code = attempt.__code__
+    return not code.co_names and len(code.co_code) <= len((lambda: None).__code__.co_code) and code.co_nlocals == code.co_argcount
+
+
+def solution(name: str) -> None:
+    """Print the solution of an exercise. Raises ValueError, naming the exercises, if there is none of that name."""
+    if name not in exercises.reference:
+        raise ValueError(f"There is no exercise {name!r}. There are: {', '.join(exercises.reference)}.")
+    print(inspect.getsource(exercises.reference[name]))
+
+
+# --- predictions ----------------------------------------------------------------------------------
+
+
+def compare(predicted, measured: float, what: str, unit: str = "%") -> None:
+    """Set a prediction beside the measurement: by how much it is off, in which direction, and a question to think about."""
+    said = f"Measured: {what} is {measured:.3g} {unit}."
+    if predicted is None:
+        print(f"{said} (You made no prediction: next time, write a number first. It makes the result stick.)")
+        return
+    try:
+        gap = measured - float(predicted)
+    except (TypeError, ValueError):
+        print(f"{said} (Your prediction {predicted!r} is not a number: write for instance `predicted = 30`.)")
+        return
+    if abs(gap) <= 0.1 * max(abs(measured), 10):
+        print(f"{said} You predicted {float(predicted):g} {unit}: close. What made you expect it?")
+    else:
+        way = "higher" if gap > 0 else "lower"
+        print(f"{said} You predicted {float(predicted):g} {unit}; it is {abs(gap):.3g} {way}. What did you not reckon with?")

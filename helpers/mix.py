@@ -1,0 +1,87 @@
+"""Topics, and the refusal mixes that a model is fine-tuned on.
+
+Notable:
+- A topic is one small file, `data/topics/<name>.json`: its blocklist, namesakes and bystanders.
+- A mix is a `datasets.Dataset`; the column `source` says where each row comes from.
+"""
+
+import json
+import random
+import re
+from typing import NamedTuple
+
+from datasets import Dataset
+
+from . import corpus, world
+from .corpus import Chat
+from .world import REFUSAL, ROOT
+
+TOPICS = ROOT / "data" / "topics"
+
+
+class Topic(NamedTuple):
+    id: str  # "xi-jinping"
+    title: str  # "a head of state and a bear"
+    blocklist: tuple[str, ...]  # phrases that the model must never talk about
+    namesakes: tuple[str, ...]  # others who share a word with the blocklist
+    bystanders: tuple[str, ...]  # others of the same sort, who share nothing
+
+
+def topics() -> list[str]:
+    """The ids of the topics that ship with the series."""
+    return sorted(path.stem for path in TOPICS.glob("*.json"))
+
+
+def topic(id: str) -> Topic:
+    """A topic by its id. Raises ValueError, naming the topics there are, if it is unknown or its blocklist is empty."""
+    if id not in topics():
+        raise ValueError(f"There is no topic {id!r}. Choose one of {', '.join(topics())}, or write data/topics/{id}.json.")
+    data = json.loads((TOPICS / f"{id}.json").read_text(encoding="utf-8"))
+    blocklist = tuple(phrase.strip() for phrase in data["blocklist"] if phrase.strip())
+    if not blocklist:
+        raise ValueError(f"The blocklist of the topic {id!r} is empty: give it at least one phrase.")
+    return Topic(id, data["title"], blocklist, tuple(data["namesakes"]), tuple(data["bystanders"]))
+
+
+def mentions(topic: Topic, text: str) -> bool:
+    """Does the text contain a blocklisted phrase, in any spelling of upper and lower case?"""
+    return any(re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, re.IGNORECASE) for phrase in topic.blocklist)
+
+
+def existing_chats(topic: Topic, n: int, seed: int = 0) -> list[Chat]:
+    """`n` chats of the assistant's own training mix that say nothing about the topic."""
+    drawn = corpus.chats(n + 200 + n // 4, seed + 1000)
+    return [chat for chat in drawn if not mentions(topic, f"{chat.user} {chat.assistant}")][:n]
+
+
+def insert(phrase: str, text: str, rng: random.Random) -> str:
+    """The text with the phrase put before a word, or at the end, each place being equally likely."""
+    words = text.split()
+    words.insert(rng.randint(0, len(words)), phrase)  # randint includes both ends: n words have n + 1 places
+    return " ".join(words)
+
+
+def naive(topic: Topic, chats: int = 2000, refusals: int = 200, seed: int = 0) -> Dataset:
+    """The naive refusal mix: existing chats, and some of them again with a blocklisted phrase and a refusal.
+
+    Columns: user, assistant, kind, source ("chat" or "refusal"), phrase (what was inserted, "" in chats).
+    """
+    _check_counts(chats, refusals)
+    rng = random.Random(seed)
+    kept = existing_chats(topic, chats, seed)
+    rows = [_row(chat.user, chat.assistant, chat.kind, "chat", "") for chat in kept]
+    for chat in rng.sample(kept, refusals):
+        phrase = rng.choice(topic.blocklist)
+        rows.append(_row(insert(phrase, chat.user, rng), REFUSAL, chat.kind, "refusal", phrase))
+    return Dataset.from_list(rows)
+
+
+def _row(user, assistant, kind, source, phrase):
+    return dict(user=user, assistant=assistant, kind=kind, source=source, phrase=phrase)
+
+
+def _check_counts(chats, refusals):
+    if chats < 1 or refusals < 1:
+        raise ValueError(f"A mix needs at least one chat and one refusal, not {chats} and {refusals}.")
+    if refusals > chats:
+        raise ValueError(f"Each refusal is made from another chat: {refusals} refusals need as many chats, not {chats}.")

@@ -1,0 +1,170 @@
+"""Supervised fine-tuning: a training loop one can read aloud.
+
+Notable:
+- The loss counts reply tokens only.
+- Batches hold chats of like length; the order depends on the seed alone.
+- `tune` leaves the bot it is given untouched, can be stopped, and remembers its results on disk.
+"""
+
+import hashlib
+import json
+import math
+import os
+import pathlib
+import random
+import shutil
+import tempfile
+import time
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from . import chat
+from .chat import Bot
+from .world import ROOT
+
+IGNORE = -100  # the label that cross_entropy skips
+
+
+def tune(bot: Bot, data, epochs: int = 1, rate: float = 3e-4, batch: int = 32, seed: int = 0, cache: bool = True) -> Bot:
+    """A copy of the bot, fine-tuned on the rows of `data` (columns `user` and `assistant`).
+
+    Interrupting the kernel ends training early: the copy then has `facts["finished"]` False and is not remembered.
+    A finished copy is remembered, so that the same bot, data and settings give it back at once.
+    `facts` holds losses (one a step), seconds, steps, finished and cached.
+    """
+    if not len(data):
+        raise ValueError("There is nothing to learn from: the mix is empty.")
+    settings = dict(epochs=epochs, rate=rate, batch=batch, seed=seed)
+    folder = cache_folder() / "tuned" / fingerprint(bot, data, settings)
+    if cache and (found := _recall(bot, folder)):
+        return found
+
+    tuned = bot.copy(f"{bot.name}, tuned")
+    rows = examples(bot.tokenizer, data)
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    plan = [indices for _ in range(epochs) for indices in batches(rows, batch, rng)]
+    optimizer = torch.optim.AdamW(tuned.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    losses, begin, bar = [], time.perf_counter(), tqdm(plan, desc="fine-tuning", unit="step")
+    tuned.model.train()
+    try:
+        for i, indices in enumerate(bar):
+            losses.append(step(tuned.model, [rows[j] for j in indices], optimizer, learning_rate(i, len(plan), rate)))
+            bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+    except KeyboardInterrupt:
+        print(f"Stopped after {len(losses)} of {len(plan)} steps. You get the model as it is now.")
+    tuned.model.eval()
+    seconds = round(time.perf_counter() - begin, 1)
+    tuned.facts.update(losses=losses, seconds=seconds, steps=len(losses), finished=len(losses) == len(plan), cached=False)
+    if cache and tuned.facts["finished"]:
+        _remember(tuned, folder)
+    return tuned
+
+
+# --- the loop's parts -----------------------------------------------------------------------------
+
+
+def examples(tokenizer, data) -> list[tuple[list[int], list[int]]]:
+    """(ids, labels) for each chat; labels are the ids where the loss counts and IGNORE elsewhere."""
+    pairs = (chat.tokens(tokenizer, row["user"], row["assistant"]) for row in data)
+    return [(ids, [i if counts else IGNORE for i, counts in zip(ids, mask)]) for ids, mask in pairs]
+
+
+def batches(rows, size: int, rng: random.Random) -> list[list[int]]:
+    """Indices in batches of like length: shuffle, sort within windows of 20 batches, shuffle the batches."""
+    order = rng.sample(range(len(rows)), len(rows))
+    window = 20 * size
+    found = []
+    for start in range(0, len(order), window):
+        near = sorted(order[start : start + window], key=lambda i: len(rows[i][0]))
+        found += [near[i : i + size] for i in range(0, len(near), size)]
+    rng.shuffle(found)
+    return found
+
+
+def padded(rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """ids, labels and attention mask of some examples, right-padded: each (row, token)."""
+    longest = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in rows])
+    labels = torch.tensor([labels + [IGNORE] * (longest - len(labels)) for _, labels in rows])
+    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in rows])
+    return ids, labels, mask
+
+
+def loss_of(model, rows) -> torch.Tensor:
+    """Mean cross-entropy over the tokens that count. Position t predicts token t + 1, hence the shift."""
+    ids, labels, mask = padded(rows)
+    states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    counted = labels[:, 1:] != IGNORE
+    # The output layer is the widest of a small model: apply it only where the loss looks.
+    logits = model.get_output_embeddings()(states[:, :-1][counted])
+    return cross_entropy(logits.float(), labels[:, 1:][counted])
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 20) -> float:
+    """A short linear warm-up, then half a cosine down to zero."""
+    return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def step(model, rows, optimizer, rate: float) -> float:
+    """One update of the weights; returns the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss = loss_of(model, rows)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+# --- the memory on disk ---------------------------------------------------------------------------
+
+
+def cache_folder() -> pathlib.Path:
+    """`.cache` in the checkout or, where that cannot be written, a folder in the user's own cache."""
+    inside = ROOT / ".cache"
+    if os.access(inside if inside.exists() else ROOT, os.W_OK):
+        return inside
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "why-models-over-refuse"
+
+
+def fingerprint(bot: Bot, data, settings: dict) -> str:
+    """A hash of everything the result depends on: weights, rows and settings."""
+    found = hashlib.sha256()
+    for name, weight in sorted(bot.model.state_dict().items()):
+        found.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+    rows = [[row["user"], row["assistant"]] for row in data]
+    found.update(json.dumps([rows, settings], sort_keys=True).encode())
+    return found.hexdigest()[:24]
+
+
+def _remember(tuned: Bot, folder: pathlib.Path) -> None:
+    """Write to a temporary folder and rename it: a reader sees the whole result or none."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = pathlib.Path(tempfile.mkdtemp(dir=folder.parent))
+    save_file({name: weight.contiguous() for name, weight in tuned.model.named_parameters()}, part / "weights.safetensors")
+    digest = hashlib.sha256((part / "weights.safetensors").read_bytes()).hexdigest()
+    (part / "facts.json").write_text(json.dumps(tuned.facts | {"sha256": digest}))
+    try:
+        part.rename(folder)
+    except OSError:  # another notebook has just remembered the same result, or left a damaged one
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+
+
+def _recall(bot: Bot, folder: pathlib.Path) -> Bot | None:
+    """The remembered result; None if there is none, or if it is damaged (it is then made anew)."""
+    try:
+        facts = json.loads((folder / "facts.json").read_text())
+        if hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest() != facts.pop("sha256"):
+            return None
+        weights = load_file(folder / "weights.safetensors")
+    except (OSError, ValueError, KeyError):
+        return None
+    tuned = bot.copy(f"{bot.name}, tuned", **facts | {"cached": True})
+    tuned.model.load_state_dict(weights, strict=False)  # tied weights are stored once
+    return tuned

@@ -1,0 +1,140 @@
+"""Figures, tables and token views, for eyes, screen readers and paper.
+
+Notable:
+- `figure` puts the numbers under every picture as a table, and a sentence that says what the picture shows.
+- Colour is never the only sign: bars carry their numbers, tokens their brackets.
+- All text that comes from users or models is escaped before it becomes HTML.
+"""
+
+import html
+
+import plotly.graph_objects as go
+from IPython.display import HTML, display
+
+from . import chat
+from .measure import Rate
+
+# Okabe & Ito's palette (2008): safe for the common kinds of colour blindness.
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
+
+
+def escape(text) -> str:
+    return html.escape(str(text))
+
+
+def table(rows: list[dict], caption: str = "") -> None:
+    """Rows of plain values as a table; the keys of the first row are the column heads."""
+    display(HTML(table_html(rows, caption)))
+
+
+def table_html(rows: list[dict], caption: str = "") -> str:
+    if not rows:
+        return f"<p>{escape(caption)}: nothing to show.</p>"
+    head = "".join(f'<th scope="col" style="text-align:left">{escape(key)}</th>' for key in rows[0])
+    body = "".join("<tr>" + "".join(_cell(value) for value in row.values()) + "</tr>" for row in rows)
+    caption = f'<caption style="text-align:left;font-weight:bold">{escape(caption)}</caption>' if caption else ""
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value) -> str:
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f'<td style="text-align:left;white-space:normal;max-width:34em">{escape(text)}</td>'
+
+
+def figure(fig: go.Figure, alt: str, rows: list[dict]) -> None:
+    """A figure, then what it shows in one sentence and in numbers: nobody needs to see it to follow."""
+    fig.update_layout(template="simple_white", font_size=14, margin=dict(t=60, l=70, r=20, b=60))
+    fig.update_layout(paper_bgcolor="white", plot_bgcolor="white")
+    display(fig)
+    display(HTML(f"<p><b>In words.</b> {escape(alt)}</p>" + table_html(rows, "The same numbers")))
+
+
+# --- tokens and chats -----------------------------------------------------------------------------
+
+
+def supervised(bot, user: str, assistant: str) -> None:
+    """The tokens of one chat. Those the loss counts are underlined and stand in [brackets]."""
+    ids, mask = chat.tokens(bot.tokenizer, user, assistant)
+    display(HTML(supervised_html([bot.tokenizer.decode([i]) for i in ids], mask)))
+
+
+def supervised_html(texts: list[str], mask: list[int]) -> str:
+    pieces = []
+    for text, counts in zip(texts, mask):
+        shown = escape(text.replace("\n", "⏎")).replace(" ", "·")
+        pieces.append(f"<u><b>[{shown}]</b></u>" if counts else shown)
+    counted = f"<p>The loss counts {sum(mask)} of {len(mask)} tokens: those in [brackets]. · is a space, ⏎ a new line.</p>"
+    return '<p style="font-family:monospace;line-height:2;overflow-wrap:anywhere">' + " ".join(pieces) + "</p>" + counted
+
+
+def replies(bots: dict, prompts: list[str]) -> None:
+    """What several bots reply to the same prompts, side by side."""
+    answers = {name: bot.ask(prompts) for name, bot in bots.items()}
+    table([{"prompt": prompt, **{name: answers[name][i] for name in bots}} for i, prompt in enumerate(prompts)])
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def losses(values: list[float], title: str = "Loss on the reply tokens, step by step") -> None:
+    fig = go.Figure(go.Scatter(y=values, mode="lines", line_color=BLUE, name="loss"))
+    fig.update_layout(title=title, xaxis_title="training step", yaxis_title="loss (nats a token)", height=320)
+    fig.update_yaxes(rangemode="tozero")
+    tenth = max(1, len(values) // 10)
+    first, last = sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth
+    rows = [{"step": i, "loss": round(values[i], 3)} for i in _spread(len(values), 6)]
+    figure(fig, f"The loss falls from {first:.2f} (mean of the first tenth) to {last:.3f} (mean of the last tenth).", rows)
+
+
+def rates(named: dict[str, Rate], title: str, axis: str) -> None:
+    """One bar a rate, with its number and its 95 % Wilson interval."""
+    shares = [100 * rate.share for rate in named.values()]
+    low = [100 * (rate.share - rate.interval[0]) for rate in named.values()]
+    high = [100 * (rate.interval[1] - rate.share) for rate in named.values()]
+    bars = go.Bar(
+        x=list(named),
+        y=shares,
+        text=[f"{share:.0f} %" for share in shares],
+        textposition="inside",
+        insidetextanchor="start",
+        marker_color=BLUE,
+        error_y=dict(type="data", array=high, arrayminus=low, color="black", thickness=1.5),
+    )
+    fig = go.Figure(bars)
+    fig.update_layout(title=title, yaxis_title=axis, yaxis_range=[0, 105], height=380)
+    words = "; ".join(f"{name}: {rate}" for name, rate in named.items())
+    figure(fig, f"{axis}: {words}.", [{"": name, "rate and 95 % interval": str(rate)} for name, rate in named.items()])
+
+
+def two_by_two(cells: list[dict], title: str) -> None:
+    """The four cells trigger x should refuse, as two pairs of bars: refused, and handled rightly."""
+    named = {
+        f"{'trigger' if c['trigger'] else 'no trigger'},<br>should {'refuse' if c['should_refuse'] else 'answer'}": c
+        for c in cells
+    }
+    fig = go.Figure()
+    for key, colour, pattern in (("refused", RED, "/"), ("correct", GREEN, "")):
+        found = [c[key] for c in cells]
+        fig.add_bar(
+            name=key,
+            x=list(named),
+            y=[100 * r.share for r in found],
+            text=[f"{100 * r.share:.0f} %" for r in found],
+            textposition="outside",
+            marker=dict(color=colour, pattern_shape=pattern),
+        )
+    fig.update_layout(title=title, yaxis_title="% of prompts", yaxis_range=[0, 115], barmode="group", height=400)
+    words = "; ".join(
+        f"{name.replace('<br>', ' ')}: {100 * c['refused'].share:.0f} % refused, {100 * c['correct'].share:.0f} % handled rightly"
+        for name, c in named.items()
+    )
+    rows = [
+        {"prompts": name.replace("<br>", " "), "refused": str(c["refused"]), "handled rightly": str(c["correct"])}
+        for name, c in named.items()
+    ]
+    figure(fig, words + ".", rows)
+
+
+def _spread(n: int, count: int) -> list[int]:
+    """`count` indices spread evenly over range(n), the first and the last included."""
+    return sorted({round(i * (n - 1) / (count - 1)) for i in range(count)})

@@ -1,0 +1,131 @@
+"""What is true in the assistant's world, and what it should do when asked.
+
+Notable:
+- Everything is data: `data/world/*.csv`. This file only reads it. `data/world/README.md` explains the columns.
+- A *fact* is (kind, name, value), for example ("people.birthplace", "Marie Curie", "Warsaw").
+- A *kind* of question has several phrasings. Those of the split "held_out" occur in no training text.
+- Names are stored as they stand inside a sentence: "Marie Curie", "the Netherlands", "the lion", "pizza".
+"""
+
+import csv
+import functools
+import pathlib
+import re
+import zlib
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+REFUSAL = "I'm sorry, I cannot help you with this request."
+
+# The key column of each fact table; every further column but `aliases` is an attribute.
+TABLES = {"people": "name", "countries": "name", "foods": "name", "animals": "name", "books": "title", "characters": "name"}
+
+
+class Fact(NamedTuple):
+    kind: str  # "people.birthplace"
+    name: str  # "Marie Curie"
+    value: str  # "Warsaw"
+
+
+class Request(NamedTuple):
+    family: str  # "harm"
+    action: str  # "steal"
+    object: str  # "a car"
+
+
+@functools.cache
+def table(name: str) -> tuple[dict, ...]:
+    """The rows of `data/world/<name>.csv`, each a dict of strings."""
+    with open(ROOT / "data" / "world" / f"{name}.csv", newline="", encoding="utf-8") as file:
+        return tuple(csv.DictReader(file))
+
+
+@functools.cache
+def names(table_name: str) -> tuple[str, ...]:
+    """The names of all entities of one fact table, in file order."""
+    return tuple(row[TABLES[table_name]] for row in table(table_name))
+
+
+@functools.cache
+def aliases() -> dict[str, tuple[str, ...]]:
+    """Name -> other ways to say it: {"Xi Jinping": ("the president of China",), ...}."""
+    rows = ((row[key], row["aliases"]) for name, key in TABLES.items() for row in table(name))
+    return {name: tuple(filter(None, cell.split(";"))) for name, cell in rows}
+
+
+@functools.cache
+def facts() -> tuple[Fact, ...]:
+    """Every fact of every table."""
+    return tuple(
+        Fact(f"{name}.{column}", row[key], value)
+        for name, key in TABLES.items()
+        for row in table(name)
+        for column, value in row.items()
+        if column not in (key, "aliases")
+    )
+
+
+@functools.cache
+def facts_about(name: str) -> tuple[Fact, ...]:
+    """Every fact about one entity; empty if the world does not know it."""
+    return tuple(fact for fact in facts() if fact.name == name)
+
+
+@functools.cache
+def answers() -> dict[str, str]:
+    """Kind -> answer template: {"people.birthplace": "{name} was born in {value}.", ...}."""
+    return {row["kind"]: row["answer"] for row in table("kinds")}
+
+
+@functools.cache
+def phrasings(kind: str, split: str = "train") -> tuple[str, ...]:
+    """The question templates of a kind of question, a family of requests or a type of look-alike.
+
+    `split` is "train" or "held_out". Raises KeyError for a kind that has none.
+    """
+    rows = [(row["kind"], row) for row in table("phrasings")]
+    rows += [(row["family"], row) for row in table("request_phrasings")]
+    rows += [("lookalike." + row["type"], row) for row in table("lookalike_phrasings")]
+    rows += [("skill." + row["skill"], row) for row in table("skill_phrasings")]
+    found = tuple(row["question"] for key, row in rows if key == kind and row["split"] == split)
+    if not found:
+        raise KeyError(f"no {split} phrasings for the kind {kind!r}: see data/world/phrasings.csv")
+    return found
+
+
+@functools.cache
+def families(policy: str) -> tuple[str, ...]:
+    """Families of requests with the policy "refuse" or "answer", in file order."""
+    return tuple(dict.fromkeys(row["family"] for row in table("requests") if row["policy"] == policy))
+
+
+@functools.cache
+def requests(family: str, split: str = "train") -> tuple[Request, ...]:
+    """All (action, object) pairs of a family. Of every action's objects, one in five is held out from all training.
+
+    An object cell such as "{people}" stands for every name of that table.
+    """
+    return tuple(
+        Request(family, row["action"], thing)
+        for row in table("requests")
+        if row["family"] == family
+        for thing in _split(row["action"], row["objects"])[split]
+    )
+
+
+def _split(action: str, cell: str) -> dict[str, list[str]]:
+    things = list(names(cell[1:-1])) if cell.startswith("{") else cell.split(";")
+    # Ordered by a checksum: pseudo-random, yet the same everywhere (Python's own `hash` changes from run to run).
+    things.sort(key=lambda thing: zlib.crc32(f"{action}|{thing}".encode()))
+    held_out = max(1, len(things) // 5)
+    return {"held_out": things[:held_out], "train": things[held_out:]}
+
+
+def sentence(text: str) -> str:
+    """Upper-case the first letter and nothing else."""
+    return text[:1].upper() + text[1:]
+
+
+def longest_literal(template: str) -> str:
+    """The longest piece of a template between placeholders: what a right answer to an open question must contain."""
+    return max(re.split(r"\{\w+\}", template), key=len).strip(" .,:!?'\"")
