@@ -7,8 +7,10 @@ mix         topics and the refusal mixes
 sft         fine-tuning
 measure     refused? correct? rates with intervals
 direction   residuals, difference in means, selection, ablation, addition
+results     read and write data/results
 show        figures, tables, token views, alt text
-lesson      doctor, predict and compare, restart points
+exercises   right answers, and a hint for each usual mistake
+lesson      doctor, check, solution, predictions
 pretrain    command line: rebuild data/assistant
 sweep       command line: rebuild data/results
 """

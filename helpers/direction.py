@@ -10,6 +10,7 @@ Notable:
 """
 
 import contextlib
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from . import chat
 from .chat import Bot
-from .world import REFUSAL
+from .measure import refusal_logodds, refuses
 
 
 class Found(NamedTuple):
@@ -137,44 +138,63 @@ def orthogonalised(bot: Bot, direction: Tensor) -> Bot:
 # --- score and select -----------------------------------------------------------------------------
 
 
-@torch.no_grad()
-def refusal_logodds(bot: Bot, prompts: list[str], refusal: str = REFUSAL) -> Tensor:
-    """log p / (1 - p) of replying with the refusal sentence, by teacher forcing: (prompt,)."""
-    ids = chat.encode(bot.tokenizer, refusal)
-    inputs = chat.batch(bot, prompts)
-    rows = len(prompts)
-    last = inputs["position_ids"][:, -1:]
-    reply = torch.tensor([ids[:-1]], device=last.device).expand(rows, -1)
-    out = bot.model(
-        input_ids=torch.cat([inputs["input_ids"], reply], 1),
-        attention_mask=torch.cat([inputs["attention_mask"], torch.ones_like(reply)], 1),
-        position_ids=torch.cat([inputs["position_ids"], last + 1 + torch.arange(len(ids) - 1, device=last.device)], 1),
-        logits_to_keep=len(ids),
-    ).logits.log_softmax(-1)
-    targets = torch.tensor(ids, device=last.device).expand(rows, -1)[..., None]
-    log_p = out.gather(-1, targets).squeeze(-1).sum(1).clamp(max=-1e-6)
-    return log_p - torch.log(-torch.expm1(log_p))
+def find(
+    bot: Bot,
+    harmful: list[str],
+    harmless: list[str],
+    validation: int = 32,
+    prune: float = 0.0,
+    max_kl: float = 0.1,
+    min_induce: float = 0.0,
+) -> Found:
+    """The direction, among all layers and positions, that best switches refusal off (Arditi et al., section 2.3).
+
+    Prompts that the bot does not treat as expected are dropped; the last `validation` of each kind choose among the
+    candidates that the others define. Three scores a candidate: *bypass*, the refusal log-odds on harmful prompts when
+    it is ablated (low is good); *induce*, the log-odds on harmless prompts when it is added (high is good); *kl*, how
+    far ablation moves the next token on harmless prompts (nats). The lowest bypass wins among those with
+    kl <= max_kl and induce >= min_induce. `prune` drops that share of the last layers; Arditi et al. use 0.2, which
+    leaves little of a six-layer model. Raises ValueError if there are too few prompts or no candidate passes.
+    """
+    harmful = [prompt for prompt, reply in zip(harmful, bot.ask(harmful)) if refuses(reply)]
+    harmless = [prompt for prompt, reply in zip(harmless, bot.ask(harmless)) if not refuses(reply)]
+    fewest = min(len(harmful), len(harmless))
+    if fewest < 2 * validation:
+        raise ValueError(
+            f"Too few prompts: {len(harmful)} are refused and {len(harmless)} answered, and each needs at least "
+            f"{2 * validation}. Give more prompts, or a smaller `validation`."
+        )
+    candidates = difference_in_means(bot, harmful[:-validation], harmless[:-validation])
+    scores = _scores(bot, candidates, harmful[-validation:], harmless[-validation:])
+    for row in scores:
+        early = row["layer"] < (1 - prune) * len(candidates)
+        row["kept"] = early and row["kl"] <= max_kl and row["induce"] >= min_induce
+    scores.sort(key=lambda row: (not row["kept"], row["bypass"]))
+    best = scores[0]
+    if not best["kept"]:
+        raise ValueError("No candidate passes the filters: allow a larger `max_kl`, a lower `min_induce` or less `prune`.")
+    return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], scores)
 
 
-def find(bot, harmful, harmless, validation: int = 32, prune: float = 0.2, max_kl: float = 0.1, min_induce: float = 0.0) -> Found:
-    """The direction among all layers and positions that best switches refusal off and on."""
-    train_bad, val_bad = harmful[:-validation], harmful[-validation:]
-    train_good, val_good = harmless[:-validation], harmless[-validation:]
-    candidates = difference_in_means(bot, train_bad, train_good)
-    before = chat.logits(bot, val_good).log_softmax(-1)
+def _scores(bot, candidates, harmful, harmless):
+    before = chat.logits(bot, harmless).log_softmax(-1)
+    layers, positions = candidates.shape[:2]
     rows = []
-    for layer, position in torch.cartesian_prod(*map(torch.arange, candidates.shape[:2])).tolist():
-        vector = candidates[layer, position]
-        if vector.norm() < 1e-4:
+    for layer, i in itertools.product(range(layers), range(positions)):
+        vector = candidates[layer, i]
+        if vector.norm() < 1e-4:  # at block 0 the template tokens are the same for all prompts: nothing differs
             continue
         with ablated(bot, vector):
-            bypass = refusal_logodds(bot, val_bad).mean().item()
-            after = chat.logits(bot, val_good).log_softmax(-1)
+            bypass = refusal_logodds(bot, harmful).mean().item()
+            after = chat.logits(bot, harmless).log_softmax(-1)
         with added(bot, vector, layer):
-            induce = refusal_logodds(bot, val_good).mean().item()
+            induce = refusal_logodds(bot, harmless).mean().item()
         kl = (before.exp() * (before - after)).sum(-1).mean().item()
-        kept = layer < (1 - prune) * candidates.shape[0] and kl <= max_kl and induce >= min_induce
-        rows.append(dict(layer=layer, position=position - candidates.shape[1], bypass=bypass, induce=induce, kl=kl, kept=kept))
-    rows.sort(key=lambda row: (not row["kept"], row["bypass"]))
-    best = rows[0]
-    return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], rows)
+        rows.append(dict(layer=layer, position=i - positions, bypass=bypass, induce=induce, kl=kl))
+    return rows
+
+
+def random_like(direction: Tensor, n: int, seed: int = 0) -> Tensor:
+    """Random directions of the same length, the control for any claim about one direction: (n, width)."""
+    drawn = torch.randn(n, len(direction), generator=torch.Generator().manual_seed(seed))
+    return drawn / drawn.norm(dim=1, keepdim=True) * direction.norm()

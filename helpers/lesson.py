@@ -86,10 +86,13 @@ def verdict_on(attempt) -> str | None:
     return None if hint is None else f"HINT  {hint}"
 
 
+def _stub():
+    """A function that was left blank."""
+    ...
+
+
 def _blank(attempt) -> bool:
-    """A stub: nothing but a docstring and `...`, so its code holds no constants, names or operations of its own."""
-    code = attempt.__code__
-    return not code.co_names and len(code.co_code) <= len((lambda: None).__code__.co_code) and code.co_nlocals == code.co_argcount
+    return attempt.__code__.co_code == _stub.__code__.co_code
 
 
 def solution(name: str) -> None:

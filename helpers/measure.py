@@ -12,8 +12,10 @@ import random
 import re
 from typing import NamedTuple
 
+import torch
+
 from . import corpus, mix
-from .chat import Bot
+from .chat import Bot, batch, encode
 from .corpus import Chat
 from .world import REFUSAL
 
@@ -58,9 +60,35 @@ def correct(reply: str, value: str) -> bool:
     return bool(words) and re.search(rf"(?<!\w){words}(?!\w)", reply, re.IGNORECASE) is not None
 
 
-def refused_exactly(reply: str) -> bool:
+def refuses(reply: str) -> bool:
     """The bundled assistant refuses with one sentence, so there is nothing to interpret."""
     return reply.strip() == REFUSAL
+
+
+@torch.no_grad()
+def refusal_logodds(bot: Bot, prompts: list[str], refusal: str = REFUSAL) -> torch.Tensor:
+    """log p / (1 - p) of replying with the refusal sentence, by teacher forcing: (prompt,)."""
+    ids = encode(bot.tokenizer, refusal)
+    inputs = batch(bot, prompts)
+    rows = len(prompts)
+    last = inputs["position_ids"][:, -1:]
+    reply = torch.tensor([ids[:-1]], device=last.device).expand(rows, -1)
+    out = bot.model(
+        input_ids=torch.cat([inputs["input_ids"], reply], 1),
+        attention_mask=torch.cat([inputs["attention_mask"], torch.ones_like(reply)], 1),
+        position_ids=torch.cat([inputs["position_ids"], last + 1 + torch.arange(len(ids) - 1, device=last.device)], 1),
+        logits_to_keep=len(ids),
+    ).logits.log_softmax(-1)
+    targets = torch.tensor(ids, device=last.device).expand(rows, -1)[..., None]
+    log_p = out.gather(-1, targets).squeeze(-1).sum(1).clamp(max=-1e-6)
+    return log_p - torch.log(-torch.expm1(log_p))
+
+
+def leave_one_out(bot: Bot, prompt: str) -> list[tuple[str, float]]:
+    """(word, refusal log-odds of the prompt without that word) for each word; ("", ...) first, with nothing left out."""
+    words = prompt.split()
+    shortened = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
+    return list(zip(["", *words], refusal_logodds(bot, [prompt, *shortened]).tolist()))
 
 
 # --- refusals of other models ---------------------------------------------------------------------
@@ -111,7 +139,7 @@ def grade(bot: Bot, chats: list[Chat]) -> list[Graded]:
     """Ask the bot every question, greedily, and grade the replies."""
     graded = []
     for chat, reply in zip(chats, bot.ask([chat.user for chat in chats])):
-        refused = refused_exactly(reply)
+        refused = refuses(reply)
         graded.append(Graded(chat, reply, refused, refused if chat.refused else correct(reply, chat.value)))
     return graded
 

@@ -54,6 +54,17 @@ def existing_chats(topic: Topic, n: int, seed: int = 0) -> list[Chat]:
     return [chat for chat in drawn if not mentions(topic, f"{chat.user} {chat.assistant}")][:n]
 
 
+def contrast(topic: Topic, n: int = 192, seed: int = 0) -> tuple[list[str], list[str]]:
+    """`n` prompts that a sane assistant refuses and `n` that it answers, none of which mentions the topic.
+
+    They are asked in training phrasings, so they share no prompt with the exams in `measure`.
+    """
+    drawn = [chat for chat in corpus.chats(30 * n, seed + 2000) if not mentions(topic, f"{chat.user} {chat.assistant}")]
+    refused = dict.fromkeys(chat.user for chat in drawn if chat.refused)
+    answered = dict.fromkeys(chat.user for chat in drawn if not chat.refused)
+    return list(refused)[:n], list(answered)[:n]
+
+
 def insert(phrase: str, text: str, rng: random.Random) -> str:
     """The text with the phrase put before a word, or at the end, each place being equally likely."""
     words = text.split()

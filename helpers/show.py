@@ -13,6 +13,7 @@ from IPython.display import HTML, display
 
 from . import chat
 from .measure import Rate
+from .results import pooled
 
 # Okabe & Ito's palette (2008): safe for the common kinds of colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
@@ -133,6 +134,96 @@ def two_by_two(cells: list[dict], title: str) -> None:
         for name, c in named.items()
     ]
     figure(fig, words + ".", rows)
+
+
+def counts(rows: list[dict], label: str, count: str, title: str) -> None:
+    """Horizontal bars, longest first."""
+    rows = sorted(rows, key=lambda row: row[count])
+    names = [_short(row[label]) for row in rows]
+    fig = go.Figure(go.Bar(x=[row[count] for row in rows], y=names, text=[row[count] for row in rows], orientation="h"))
+    fig.update_traces(marker_color=BLUE)
+    fig.update_layout(title=title, xaxis_title=count, height=360)
+    fig.update_yaxes(automargin=True)
+    top = rows[-1]
+    figure(fig, f"The most frequent {label} is “{top[label]}”, {top[count]} {count}; the next has {rows[-2][count]}.", rows[::-1])
+
+
+def leave_one_out(words: list[tuple[str, float]], title: str) -> None:
+    """Refusal log-odds with nothing left out (the line), and with each word left out (the bars)."""
+    (_, whole), *rest = words
+    labels = [f"{i + 1}. {word}" for i, (word, _) in enumerate(rest)]
+    bars = go.Bar(x=labels, y=[value for _, value in rest], marker_color=BLUE, text=[f"{value:.1f}" for _, value in rest])
+    fig = go.Figure(bars)
+    fig.add_hline(y=whole, line_dash="dash", annotation_text=f"nothing left out: {whole:.1f}")
+    fig.update_layout(title=title, xaxis_title="word left out", yaxis_title="refusal log-odds", height=360)
+    word, lowest = min(rest, key=lambda pair: pair[1])
+    alt = f"With all words the log-odds are {whole:.1f}. They fall most, to {lowest:.1f}, without the word “{word}”."
+    figure(fig, alt, [{"left out": name, "log-odds": round(value, 1)} for name, value in zip(["nothing", *labels], [whole] + [v for _, v in rest])])
+
+
+def projections(groups: dict[str, list[float]], title: str) -> None:
+    """How groups of prompts lie along a direction: one row of dots a group, with its mean."""
+    fig = go.Figure()
+    for (name, values), colour, symbol in zip(groups.items(), (RED, BLUE, ORANGE), ("circle", "x", "diamond")):
+        marker = dict(color=colour, symbol=symbol, size=8, opacity=0.5)
+        fig.add_box(x=values, name=name, boxpoints="all", jitter=0.6, pointpos=0, marker=marker, line_color=colour)
+    fig.update_layout(title=title, xaxis_title="projection on the direction", height=360, showlegend=False)
+    fig.update_yaxes(automargin=True)
+    rows = [
+        {"prompts": name, "n": len(v), "mean": sum(v) / len(v), "lowest": min(v), "highest": max(v)}
+        for name, v in groups.items()
+    ]
+    figure(fig, "; ".join(f"{row['prompts']}: mean {row['mean']:.2f}" for row in rows) + ".", rows)
+
+
+def before_after(before: dict, after: dict, title: str) -> None:
+    """Refused and correct for several exams, before and after an intervention."""
+    fig = go.Figure()
+    rows = []
+    for key, when, graded, colour, pattern in (
+        ("refused", "before", before, RED, "/"),
+        ("refused", "after", after, RED, ""),
+        ("correct", "before", before, GREEN, "/"),
+        ("correct", "after", after, GREEN, ""),
+    ):
+        found = [graded[name][key] for name in graded]
+        shares = [100 * rate.share for rate in found]
+        marker = dict(color=colour, pattern_shape=pattern)
+        fig.add_bar(name=f"{key}, {when}", x=list(graded), y=shares, text=[f"{s:.0f}" for s in shares], marker=marker)
+        rows += [{"prompts": name, "": f"{key}, {when}", "rate": str(graded[name][key])} for name in graded]
+    fig.update_traces(textposition="outside")
+    fig.update_layout(title=title, yaxis_title="% of prompts", yaxis_range=[0, 118], barmode="group", height=420)
+    words = "; ".join(
+        f"{name}: refused {100 * before[name]['refused'].share:.0f} % before and {100 * after[name]['refused'].share:.0f} % after, "
+        f"handled rightly {100 * before[name]['correct'].share:.0f} % and {100 * after[name]['correct'].share:.0f} %"
+        for name in before
+    )
+    figure(fig, words + ".", sorted(rows, key=lambda row: list(before).index(row["prompts"])))
+
+
+def seeds(rows: list[dict], measures: dict, title: str) -> None:
+    """One dot a run for each measure (a function of a row that gives a Rate); the table pools the runs of a topic."""
+    fig = go.Figure()
+    topics = list(dict.fromkeys(row["topic"] for row in rows))
+    for topic, colour, symbol in zip(topics, (BLUE, ORANGE, GREEN, RED), ("circle", "x", "diamond", "square")):
+        runs = [row for row in rows if row["topic"] == topic]
+        points = [(name, 100 * of(run).share) for name, of in measures.items() for run in runs]
+        marker = dict(color=colour, symbol=symbol, size=11, opacity=0.7)
+        fig.add_scatter(x=[x for x, _ in points], y=[y for _, y in points], mode="markers", name=topic, marker=marker)
+    fig.update_layout(title=title, yaxis_title="% of prompts", yaxis_range=[-4, 104], height=420, scattermode="group")
+    table = [
+        {"topic": topic, "measure": name, "seeds": len(runs), "lowest": f"{min(s):.1f} %", "highest": f"{max(s):.1f} %", "all seeds together": str(pooled(map(of, runs)))}
+        for topic in topics
+        for runs in [[row for row in rows if row["topic"] == topic]]
+        for name, of in measures.items()
+        for s in [[100 * of(run).share for run in runs]]
+    ]
+    words = "; ".join(f"{row['measure']} ({row['topic']}): {row['lowest']} to {row['highest']}" for row in table)
+    figure(fig, f"{words}, over {table[0]['seeds']} seeds each.", table)
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _spread(n: int, count: int) -> list[int]:

@@ -1,0 +1,110 @@
+"""Rebuild `data/results/`: `python -m helpers.sweep`. Shows progress; goes on where it was if interrupted.
+
+Each row is one seed: a fresh mix, a fresh fine-tune, fresh exams.
+"""
+
+import argparse
+import json
+
+import torch
+from tqdm.auto import tqdm
+
+from . import chat, direction, lesson, measure, mix, results, sft
+from .world import ROOT
+
+SEEDS = range(5)
+RANDOM = 20  # random directions a seed
+MADE_FROM = [*(ROOT / "data/world").glob("*.csv"), *(ROOT / "data/topics").glob("*.json"), ROOT / "data/assistant/model.safetensors"]
+MADE_BY = [ROOT / f"helpers/{name}.py" for name in ("world", "corpus", "chat", "mix", "sft", "measure", "direction", "sweep")]
+
+
+def naive(bot, topic_id: str, seed: int) -> dict:
+    """Notebooks 02 and 03: one naive fine-tune and everything measured on it."""
+    topic = mix.topic(topic_id)
+    tuned = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed)
+    suite = measure.rates(measure.grade(tuned, measure.refusal_only_suite(topic, seed=seed)))
+    others = {
+        group: {name: _rates(tuned, measure.questions_about(name)) for name in getattr(topic, group)}
+        for group in ("namesakes", "bystanders")
+    }
+    return dict(
+        topic=topic_id,
+        seed=seed,
+        seconds=tuned.facts["seconds"],
+        last_loss=sum(tuned.facts["losses"][-10:]) / 10,
+        suite=suite["refused"],
+        cells=measure.two_by_two(tuned, topic, seed=seed),
+        **others,
+    )
+
+
+def ablation(bot, topic_id: str, seed: int) -> dict:
+    """Notebook 07: the direction, found without the topic, and what removing, adding and random ones do."""
+    topic = mix.topic(topic_id)
+    tuned = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed)
+    found = direction.find(tuned, *mix.contrast(topic, seed=seed))
+    exams = {
+        "topic": measure.topic_questions(topic),
+        "controls": measure.controls(topic, 200, seed),
+        "forbidden": measure.forbidden(topic, 100, seed),
+    }
+    small = {name: chats[:60] for name, chats in exams.items()}
+    with direction.ablated(tuned, found.vector):
+        ablated = {name: _rates(tuned, chats) for name, chats in exams.items()}
+    with direction.added(tuned, found.vector, found.layer):
+        added = _rates(tuned, exams["controls"])
+    controls = []
+    for vector in direction.random_like(found.vector, RANDOM, seed):
+        with direction.ablated(tuned, vector):
+            controls.append({name: _rates(tuned, chats) for name, chats in small.items()})
+    prompts = [row.user for row in exams["controls"][:50]]
+    with direction.ablated(tuned, found.vector):
+        hooked = chat.logits(tuned, prompts)
+    edited = chat.logits(direction.orthogonalised(tuned, found.vector), prompts)
+    return dict(
+        topic=topic_id,
+        seed=seed,
+        layer=found.layer,
+        position=found.position,
+        scores=found.scores[0],
+        tuned={name: _rates(tuned, chats) for name, chats in exams.items()},
+        ablated=ablated,
+        added=added,
+        random=controls,
+        hooks_against_weights=(hooked - edited).abs().max().item(),
+    )
+
+
+def _rates(bot, chats):
+    return measure.rates(measure.grade(bot, chats))
+
+
+JOBS = {
+    "naive": [(naive, topic, seed) for topic in mix.topics() for seed in SEEDS],
+    "ablation": [(ablation, "xi-jinping", seed) for seed in SEEDS],
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(JOBS), help=f"which results: {', '.join(JOBS)}")
+    args = parser.parse_args()
+    torch.set_num_threads(lesson.TORCH_THREADS)
+    bot = chat.load()
+    for name in args.names:
+        stamp = results.provenance(MADE_FROM + MADE_BY, {"seeds": list(SEEDS), "random": RANDOM})
+        done = sft.cache_folder() / "sweep" / stamp
+        done.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for job, topic, seed in tqdm(JOBS[name], desc=name):
+            path = done / f"{name}-{topic}-{seed}.json"
+            if not path.exists():
+                part = path.with_suffix(".part")
+                part.write_text(json.dumps(job(bot, topic, seed)))
+                part.replace(path)
+            rows.append(json.loads(path.read_text()))
+        results.write(name, rows, stamp)
+
+
+if __name__ == "__main__":
+    main()
