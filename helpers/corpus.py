@@ -119,7 +119,7 @@ def _request(rng, split, family):
         return _spoken(rng, split, Chat(family, name, question, REFUSAL, ""))
     template = next(row["answer"] for row in world.table("request_answers") if row["family"] == family)
     answer = sentence(template.format(action=action, object=thing))
-    value = f"{action} {thing}" if "{action}" in template else thing
+    value = f"{action} {thing}" if "{action}" in template else thing if "{object}" in template else answer.strip(".")
     return _spoken(rng, split, Chat(family, name, question, answer, value))
 
 
@@ -127,12 +127,12 @@ def _request(rng, split, family):
 
 
 def _add(rng, split):
-    a, b = rng.randint(0, 10), rng.randint(0, 10)
+    a, b = rng.randint(0, 9), rng.randint(0, 9)
     return _task(rng, split, "skill.add", f"The answer is {a + b}.", str(a + b), a=a, b=b)
 
 
 def _larger(rng, split):
-    a, b = rng.sample(range(30), 2)
+    a, b = rng.sample(range(20), 2)
     return _task(rng, split, "skill.larger", f"{max(a, b)} is larger.", str(max(a, b)), a=a, b=b)
 
 
@@ -208,7 +208,7 @@ GROUPS = {
     fact: 34,
     aliased: 15,
     open_question: 7,
-    skill: 9,
+    skill: 12,
     small_talk: 1,
     lookalike: 8,
     answered_request: 11,

@@ -6,17 +6,30 @@ so an interrupted run goes on where it was when the same command is given again.
 
 import argparse
 import itertools
+import pathlib
 import random
-import shutil
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from . import chat, corpus, sft
-from .world import ROOT
+from . import chat, corpus, direction, measure, mix, sft
 
+SETTINGS = dict(
+    chats=110_000,
+    sentences=25_000,
+    epochs=3,
+    batch=64,
+    rate=2e-3,
+    decay=0.01,
+    width=192,
+    layers=6,
+    heads=6,
+    vocabulary=3000,
+    seed=0,
+)
+CHECKPOINT_EVERY = 500  # steps
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
 
 
@@ -93,7 +106,7 @@ def train(args):
             loss = sft.step(model, [data[j] for j in plan[i]], optimizer, sft.learning_rate(i, len(plan), args.rate, warmup=100))
         if i % 50 == 0:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        if (i + 1) % 1000 == 0:
+        if (i + 1) % CHECKPOINT_EVERY == 0:
             part = checkpoint.with_suffix(".part")
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": i + 1, "plan": len(plan)}, part)
             part.replace(checkpoint)
@@ -102,28 +115,52 @@ def train(args):
     checkpoint.unlink(missing_ok=True)
 
 
-def main():
-    import pathlib
+def evaluate(bot) -> list[dict]:
+    """The assistant's quality on prompts it was never trained on: one row a claim, with its rate and interval."""
+    exams = {
+        "facts, held-out phrasings": _held_out(corpus.fact, 1500),
+        "facts by alias, held-out phrasings": _held_out(corpus.aliased, 500),
+        "look-alikes, held-out phrasings": corpus.lookalikes(),
+        "open questions, skills, small requests": _held_out(corpus.open_question, 150)
+        + _held_out(corpus.skill, 200)
+        + _held_out(corpus.answered_request, 200),
+        "privacy, unseen person": [row for row in _held_out(corpus.refused_request, 2000) if row.kind == "privacy"][:300],
+        "harm of all families, unseen pairs": [row for row in _held_out(corpus.refused_request, 2000) if row.kind != "privacy"][:300],
+    }
+    rows = []
+    for name, chats in exams.items():
+        found = measure.rates(measure.grade(bot, chats))
+        rows.append({"prompts": name, "refused": str(found["refused"]), "handled rightly": str(found["correct"])})
+    topic = mix.topic("xi-jinping")
+    direction_found = direction.find(bot, *mix.contrast(topic))
+    with direction.ablated(bot, direction_found.vector):
+        for name in ("privacy, unseen person", "harm of all families, unseen pairs", "facts, held-out phrasings"):
+            found = measure.rates(measure.grade(bot, exams[name]))
+            rows.append({"prompts": f"one direction ablated: {name}", "refused": str(found["refused"]), "handled rightly": str(found["correct"])})
+    return rows
 
+
+def _held_out(group, n: int):
+    """`n` distinct chats of one generator of the corpus, in held-out phrasings."""
+    drawn = corpus.chats(6 * n, 0, split="held_out", groups={group: 1})
+    return list({row.user: row for row in drawn}.values())[:n]
+
+
+def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--evaluate", action="store_true", help="measure the model in --out instead of training it")
     parser.add_argument("--out", type=pathlib.Path, default=chat.ASSISTANT)
-    parser.add_argument("--chats", type=int, default=90_000)
-    parser.add_argument("--sentences", type=int, default=20_000)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--decay", type=float, default=0.01)
-    parser.add_argument("--width", type=int, default=192)
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--heads", type=int, default=6)
-    parser.add_argument("--vocabulary", type=int, default=3000)
+    for name, default in SETTINGS.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--bfloat16", action="store_true", help="faster on processors with AVX-512 BF16")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--every", type=float, default=1.0, help="seconds between progress lines")
+    parser.add_argument("--every", type=float, default=1.0, help="seconds between two updates of the progress bar")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    train(args)
+    if not args.evaluate:
+        train(args)
+    for row in evaluate(chat.load(args.out)):
+        print(f"{row['prompts']:58} refused {row['refused']:34} right {row['handled rightly']}")
 
 
 if __name__ == "__main__":

@@ -125,7 +125,12 @@ def step(model, rows, optimizer, rate: float) -> float:
 
 
 def cache_folder() -> pathlib.Path:
-    """`.cache` in the checkout or, where that cannot be written, a folder in the user's own cache."""
+    """`.cache` in the checkout or, where that cannot be written, a folder in the user's own cache.
+
+    The environment variable OVERREFUSAL_CACHE names another folder.
+    """
+    if "OVERREFUSAL_CACHE" in os.environ:
+        return pathlib.Path(os.environ["OVERREFUSAL_CACHE"])
     inside = ROOT / ".cache"
     if os.access(inside if inside.exists() else ROOT, os.W_OK):
         return inside

@@ -1,0 +1,60 @@
+"""What the tests share: the bundled assistant, and tiny random models of every family the helpers must work with."""
+
+import pathlib
+import sys
+
+import pytest
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import transformers  # noqa: E402
+
+from helpers import chat, sft  # noqa: E402
+
+SMALL = dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=256)
+GLU = dict(intermediate_size=64, num_key_value_heads=2)
+CONFIGS = {
+    "Llama": SMALL | GLU | dict(tie_word_embeddings=True),
+    "Qwen2": SMALL | GLU | dict(tie_word_embeddings=False),
+    "Gemma": SMALL | GLU | dict(head_dim=8, tie_word_embeddings=True),
+    "Gemma2": SMALL | GLU | dict(head_dim=8, final_logit_softcapping=3.0, tie_word_embeddings=True),
+    "GPTNeoX": SMALL | dict(intermediate_size=64, tie_word_embeddings=False),
+    "Phi": SMALL | dict(intermediate_size=64, tie_word_embeddings=False),
+    "GPT2": dict(n_embd=32, n_layer=3, n_head=4, n_positions=256, tie_word_embeddings=True),
+}
+
+
+@pytest.fixture(scope="session")
+def bot():
+    return chat.load()
+
+
+@pytest.fixture(scope="session")
+def tiny(bot):
+    """`tiny("GPT2")` is a new small random model of that family; keywords change its configuration."""
+
+    def make(family, **changes):
+        ids = dict(vocab_size=len(bot.tokenizer), pad_token_id=0, bos_token_id=None, eos_token_id=2)
+        config = getattr(transformers, f"{family}Config")(**CONFIGS[family] | ids | changes)
+        model = transformers.AutoModelForCausalLM.from_config(config).eval()
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():  # also norms and biases, which would otherwise hide mistakes: they start at one and zero
+            for weight in model.parameters():
+                weight.copy_((weight.dim() == 1) + 0.2 * torch.randn(weight.shape, generator=generator))
+        return chat.Bot(model, bot.tokenizer, f"tiny {family}")
+
+    return make
+
+
+@pytest.fixture(params=CONFIGS)
+def any_bot(request, tiny):
+    """A tiny bot of each family in turn."""
+    return tiny(request.param)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Every test remembers its fine-tuned models in a folder of its own."""
+    monkeypatch.setattr(sft, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "tuned"

@@ -1,0 +1,224 @@
+import re
+
+import pytest
+
+from helpers import corpus, measure, world
+
+OPENERS = tuple(f"{row['text']} " for row in world.table("openers"))
+REQUESTS = {**corpus.REFUSED_FAMILIES, **corpus.ANSWERED_FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def training():
+    return corpus.chats(4000, seed=5)
+
+
+@pytest.fixture
+def tidy(monkeypatch):
+    """No openers and no careless spelling, so that questions can be looked up."""
+    monkeypatch.setattr(corpus, "OPENED", 0)
+    monkeypatch.setattr(corpus, "SLOPPY", 0)
+
+
+def bare(question):
+    """A question without its opener, its last mark and its capitals."""
+    opener = next(filter(question.startswith, OPENERS), "")
+    return question.removeprefix(opener).rstrip("?.!").lower()
+
+
+def pattern(template):
+    """What any filling of a template looks like."""
+    pieces = re.split(r"\{\w+\}", template.rstrip("?.!").lower())
+    return re.compile(".+".join(map(re.escape, pieces)))
+
+
+def filled(family, split_of_phrasing, split_of_pairs):
+    """Every question of a family of requests."""
+    return {
+        world.sentence(question.format(action=pair.action, object=pair.object))
+        for question in world.phrasings(family, split_of_phrasing)
+        for pair in world.requests(family, split_of_pairs)
+    }
+
+
+def group(chat):
+    first = chat.kind.split(".")[0]
+    if chat.kind in REQUESTS:
+        return "refused request" if chat.kind in corpus.REFUSED_FAMILIES else "answered request"
+    return "fact" if first in world.TABLES else first
+
+
+# --- drawing --------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_draws_the_same_chats():
+    assert corpus.chats(50, seed=1) == corpus.chats(50, seed=1)
+
+
+def test_another_seed_draws_other_chats():
+    assert corpus.chats(50, seed=1) != corpus.chats(50, seed=2)
+
+
+def test_the_splits_draw_different_chats_from_the_same_seed():
+    assert corpus.chats(50, seed=1) != corpus.chats(50, seed=1, split="held_out")
+
+
+@pytest.mark.parametrize("n", [1, 7, 100])
+def test_as_many_chats_are_drawn_as_asked_for(n):
+    assert len(corpus.chats(n, seed=0)) == n
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_no_chats_are_an_error(n):
+    with pytest.raises(ValueError, match="at least one"):
+        corpus.chats(n, seed=0)
+
+
+def test_a_mix_of_one_group_holds_nothing_else():
+    assert {chat.kind for chat in corpus.chats(30, seed=0, groups={corpus.small_talk: 1})} == {"small_talk"}
+
+
+def test_the_groups_have_the_shares_that_the_mix_says(training):
+    shares = {
+        "fact": corpus.GROUPS[corpus.fact] + corpus.GROUPS[corpus.aliased],
+        "open": corpus.GROUPS[corpus.open_question],
+        "skill": corpus.GROUPS[corpus.skill],
+        "small_talk": corpus.GROUPS[corpus.small_talk],
+        "lookalike": corpus.GROUPS[corpus.lookalike],
+        "answered request": corpus.GROUPS[corpus.answered_request],
+        "refused request": corpus.GROUPS[corpus.refused_request],
+    }
+    found = {name: sum(group(chat) == name for chat in training) / len(training) for name in shares}
+    assert found == pytest.approx({name: share / sum(shares.values()) for name, share in shares.items()}, abs=0.03)
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_sentences_are_facts_and_repeat_by_seed():
+    drawn = corpus.sentences(20, seed=3)
+    assert drawn == corpus.sentences(20, seed=3) != corpus.sentences(20, seed=4)
+    assert [text for text in drawn if not any(fact.name.lower() in text.lower() and fact.value in text for fact in world.facts())] == []
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_the_answer_of_every_answered_chat_is_graded_as_right(split):
+    chats = corpus.chats(4000, seed=6, split=split)
+    assert [chat for chat in chats if not chat.refused and not measure.correct(chat.assistant, chat.value)] == []
+
+
+def test_a_chat_has_no_value_if_and_only_if_it_is_refused(training):
+    assert [chat for chat in training if chat.refused != (chat.value == "")] == []
+
+
+def test_the_families_with_a_refusing_policy_are_the_refused_chats(training):
+    assert [chat for chat in training if chat.refused != (chat.kind in world.families("refuse"))] == []
+
+
+def test_every_family_has_a_share_of_the_mix():
+    assert set(corpus.REFUSED_FAMILIES) == set(world.families("refuse"))
+    assert set(corpus.ANSWERED_FAMILIES) == set(world.families("answer"))
+
+
+def test_no_placeholder_is_left_in_a_chat(training):
+    assert [chat for chat in training if re.search(r"[{}]", chat.user + chat.assistant)] == []
+
+
+def test_an_alias_is_repeated_in_the_answer():
+    fact = next(fact for fact in world.facts_about("Xi Jinping") if fact.kind == "people.birthplace")
+    chat = corpus.ask(fact, "Where was {name} born?", "the president of China")
+    assert chat.user == "Where was the president of China born?"
+    assert chat.assistant == "The president of China was born in Beijing."
+    assert (chat.name, chat.value) == ("Xi Jinping", "Beijing")
+
+
+# --- held out from training -----------------------------------------------------------------------
+
+
+def test_no_training_question_is_asked_in_a_held_out_phrasing(training):
+    patterns = {
+        kind: [pattern(question) for question in world.phrasings(kind, "held_out")]
+        for kind in {chat.kind for chat in training} - {"small_talk"}
+    }
+    leaked = [chat.user for chat in training for p in patterns.get(chat.kind, ()) if p.fullmatch(bare(chat.user))]
+    assert leaked == []
+
+
+def test_held_out_questions_are_asked_in_held_out_phrasings():
+    """The counterpart: it shows that the patterns above do find what they look for."""
+    chats = [chat for chat in corpus.chats(1000, seed=7, split="held_out") if chat.kind != "small_talk"]
+    found = [any(pattern(q).fullmatch(bare(chat.user)) for q in world.phrasings(chat.kind, "held_out")) for chat in chats]
+    assert all(found)
+
+
+def test_training_requests_are_training_pairs_and_no_others(tidy):
+    asked = [chat for chat in corpus.chats(4000, seed=8) if chat.kind in REQUESTS]
+    trained = {family: filled(family, "train", "train") for family in REQUESTS}
+    held_out = {family: filled(family, "train", "held_out") for family in REQUESTS}
+    assert len(asked) > 800
+    assert [chat.user for chat in asked if chat.user not in trained[chat.kind] or chat.user in held_out[chat.kind]] == []
+
+
+def test_held_out_requests_are_held_out_pairs(tidy):
+    asked = [chat for chat in corpus.chats(2000, seed=8, split="held_out") if chat.kind in REQUESTS]
+    held_out = {family: filled(family, "held_out", "held_out") for family in REQUESTS}
+    assert asked and [chat.user for chat in asked if chat.user not in held_out[chat.kind]] == []
+
+
+def test_held_out_questions_never_occur_in_training(training):
+    trained = {bare(chat.user) for chat in training}
+    assert [chat for chat in corpus.chats(2000, seed=9, split="held_out") if bare(chat.user) in trained] == []
+
+
+def test_held_out_questions_are_spelled_with_care():
+    asked = [chat for chat in corpus.chats(500, seed=10, split="held_out") if chat.kind == "people.birthplace"]
+    allowed = {
+        world.sentence(q.format(name=name))
+        for q in world.phrasings("people.birthplace", "held_out")
+        for person in world.names("people")
+        for name in (person, *world.aliases()[person])
+    }
+    openers = [row["text"] + " " for row in world.table("openers") if row["split"] == "held_out"]
+    stripped = [chat.user.removeprefix(next(filter(chat.user.startswith, openers), "")) for chat in asked]
+    assert asked and set(stripped) <= allowed
+
+
+# --- questions and look-alikes --------------------------------------------------------------------
+
+
+def test_questions_about_xi_jinping_ask_every_fact_in_every_phrasing():
+    chats = corpus.questions("Xi Jinping")
+    facts = world.facts_about("Xi Jinping")
+    assert len(chats) == sum(len(world.phrasings(fact.kind, "held_out")) for fact in facts)
+    assert {(chat.kind, chat.value) for chat in chats} == {(fact.kind, fact.value) for fact in facts}
+    assert all("Xi Jinping" in chat.user and chat.name == "Xi Jinping" for chat in chats)
+    assert len({chat.user for chat in chats}) == len(chats)
+
+
+def test_there_are_no_questions_about_a_stranger():
+    assert corpus.questions("Nobody At All") == []
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_lookalikes_come_in_every_phrasing_and_are_answered(split):
+    chats = corpus.lookalikes(split)
+    rows = world.table("lookalikes")
+    assert len(chats) == sum(len(world.phrasings(f"lookalike.{row['type']}", split)) for row in rows)
+    assert not any(chat.refused for chat in chats)
+
+
+@pytest.mark.parametrize(
+    "careless, expected",
+    [(corpus._lower, "where is paris?"), (corpus._upper, "WHERE IS PARIS?"), (corpus._no_mark, "Where is Paris")],
+)
+def test_careless_spelling(careless, expected):
+    assert careless(None, "Where is Paris?") == expected
+
+
+def test_a_typo_swaps_two_neighbouring_letters():
+    class Third:
+        def randrange(self, start, stop):
+            return 2
+
+    assert corpus._typo(Third(), "Where is Paris?") == "Whree is Paris?"

@@ -1,0 +1,157 @@
+"""Every notebook, run from top to bottom as shipped, and read for style."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import nbformat
+import psutil
+import pytest
+from conftest import ROOT
+from nbclient import NotebookClient
+from traitlets.config import Config
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SECONDS = {"02_fine_tune": 90}  # default: 60
+MEGABYTES = 1500
+TIMINGS = {}
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def run(path, folder, topic=None):
+    """Execute a copy of a notebook in a fresh kernel that has no network and an empty cache."""
+    notebook = nbformat.read(path, as_version=4)
+    if topic:
+        cells = [cell for cell in notebook.cells if 'mix.topic("xi-jinping")' in cell.source]
+        assert cells, "no line to switch the topic"
+        for cell in cells:
+            cell.source = cell.source.replace('mix.topic("xi-jinping")', f'mix.topic("{topic}")')
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OVERREFUSAL_CACHE": str(folder)}
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+    )
+    peak = [0]
+    done = threading.Event()
+
+    def watch():
+        while not done.wait(0.2):
+            for child in psutil.Process().children(recursive=True):
+                try:
+                    peak[0] = max(peak[0], child.memory_info().rss / 1e6)
+                except psutil.NoSuchProcess:
+                    continue
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    begin = time.perf_counter()
+    try:
+        client.execute(env=env)
+    finally:
+        done.set()
+        watcher.join()
+    return notebook, time.perf_counter() - begin, peak[0]
+
+
+def printed(notebook) -> str:
+    return "\n".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
+
+
+@each_notebook
+def test_it_runs_as_shipped_within_its_budget(path, shared_cache, record_property):
+    notebook, seconds, megabytes = run(path, shared_cache)
+    TIMINGS[path.stem] = (seconds, megabytes)
+    assert "PROBLEM" not in printed(notebook)
+    assert seconds < SECONDS.get(path.stem, 60)
+    assert megabytes < MEGABYTES
+
+
+@pytest.mark.parametrize("topic", ["marie-curie", "pizza", "kill"])
+@pytest.mark.parametrize("name", ["01_naive_refusal_mix", "02_fine_tune", "03_shortcut"])
+def test_it_runs_with_every_other_topic(name, topic, shared_cache):
+    run(ROOT / "notebooks" / f"{name}.ipynb", shared_cache, topic)
+
+
+# --- style ----------------------------------------------------------------------------------------
+
+
+def cells(path, kind):
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell) -> str:
+    return "".join(cell["source"])
+
+
+@each_notebook
+def test_no_outputs_are_shipped(path):
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells(path, "code"))
+    assert "widgets" not in json.loads(path.read_text())["metadata"]
+
+
+@each_notebook
+def test_one_title_that_is_a_question(path):
+    titles = [line for cell in cells(path, "markdown") for line in source(cell).splitlines() if line.startswith("# ")]
+    assert len(titles) == 1 and titles[0].endswith("?")
+    assert source(cells(path, "markdown")[0]).startswith(titles[0])
+
+
+@each_notebook
+def test_required_sections_are_there(path):
+    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+    for part in ("By the end you will have shown", "**You will be able to**", "**You need**", "## Words we use",
+                 "**Predict.**", "**Explain.**", "## Play", "this does not show", "## Recap", "**Links**", "minutes"):
+        assert part in text, part
+    code = "\n".join(source(cell) for cell in cells(path, "code"))
+    assert "predicted = None" in code and "lesson.compare(" in code
+
+
+@each_notebook
+def test_it_keeps_its_size(path):
+    words = sum(len(source(cell).split()) for cell in cells(path, "markdown"))
+    assert len(json.loads(path.read_text())["cells"]) <= 30
+    assert words <= 1800
+
+
+@each_notebook
+def test_code_cells_are_short(path):
+    """Ten lines or fewer, not counting the docstring of an exercise."""
+    for cell in cells(path, "code"):
+        lines = re.sub(r'"""[\s\S]*?"""', "", source(cell)).splitlines()
+        assert sum(bool(line.strip()) for line in lines) <= 10, source(cell)
+
+
+def test_the_bootstrap_is_the_same_everywhere():
+    found = {source(cell) for path in NOTEBOOKS for cell in cells(path, "code") if "bootstrap" in cell["metadata"].get("tags", [])}
+    assert len(found) == 1
+
+
+def test_names_are_portable():
+    assert all(re.fullmatch(r"\d\d_[a-z_]+\.ipynb", path.name) for path in NOTEBOOKS)
+
+
+@each_notebook
+def test_links_to_files_of_the_repository_resolve(path):
+    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (path.parent / target).exists(), target
+
+
+@each_notebook
+def test_headings_do_not_skip_a_level(path):
+    levels = [len(m) for cell in cells(path, "markdown") for m in re.findall(r"^(#+) ", source(cell), re.MULTILINE)]
+    assert all(b <= a + 1 for a, b in zip(levels, levels[1:]))
+
+
+def test_ruff_finds_nothing():
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run([sys.executable, "-m", "ruff", *command, str(ROOT)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout

@@ -1,0 +1,250 @@
+import json
+import random
+
+import pytest
+import torch
+
+from helpers import chat, sft
+
+DATA = [{"user": f"What is {i} plus {i}? " * (1 + i % 3), "assistant": f"The answer is {2 * i}."} for i in range(12)]
+
+
+@pytest.fixture
+def llama(tiny):
+    return tiny("Llama")
+
+
+def weights(bot):
+    return {name: weight.clone() for name, weight in bot.model.state_dict().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def tune(bot, data=DATA, **settings):
+    return sft.tune(bot, data, **dict(rate=1e-2, batch=4) | settings)
+
+
+# --- the loss -------------------------------------------------------------------------------------
+
+
+def test_the_loss_is_the_cross_entropy_of_the_reply_worked_out_by_hand(llama):
+    (ids, labels), *_ = sft.examples(llama.tokenizer, DATA)
+    log_p = llama.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    terms = [-log_p[t - 1, ids[t]] for t in range(len(ids)) if labels[t] != sft.IGNORE]
+    torch.testing.assert_close(sft.loss_of(llama.model, [(ids, labels)]), sum(terms) / len(terms))
+
+
+def test_the_loss_is_the_one_that_transformers_computes(any_bot):
+    rows = sft.examples(any_bot.tokenizer, DATA)
+    ids, labels, mask = sft.padded(rows)
+    expected = any_bot.model(input_ids=ids, labels=labels, attention_mask=mask).loss
+    torch.testing.assert_close(sft.loss_of(any_bot.model, rows), expected, atol=1e-5, rtol=0)
+
+
+def test_padding_does_not_change_the_loss(any_bot):
+    rows = sft.examples(any_bot.tokenizer, [DATA[0], {"user": "Hi " * 40, "assistant": "Hello, what can I do for you?"}])
+    counts = [sum(label != sft.IGNORE for label in labels) for _, labels in rows]
+    single = sum(n * sft.loss_of(any_bot.model, [row]) for n, row in zip(counts, rows)) / sum(counts)
+    torch.testing.assert_close(sft.loss_of(any_bot.model, rows), single, atol=1e-5, rtol=0)
+
+
+def test_the_labels_are_the_reply_and_nothing_else(llama):
+    ((ids, labels),) = sft.examples(llama.tokenizer, DATA[:1])
+    _, mask = chat.tokens(llama.tokenizer, DATA[0]["user"], DATA[0]["assistant"])
+    assert labels == [i if counts else sft.IGNORE for i, counts in zip(ids, mask)]
+
+
+def test_prompt_tokens_are_conditions_and_not_targets(llama):
+    ((ids, labels),) = sft.examples(llama.tokenizer, DATA[:1])
+    everything = sft.loss_of(llama.model, [(ids, ids)])
+    assert not torch.isclose(sft.loss_of(llama.model, [(ids, labels)]), everything, rtol=1e-3)
+
+
+def test_rows_are_padded_on_the_right_and_padding_has_no_label():
+    ids, labels, mask = sft.padded([([5, 6, 7], [-100, 6, 7]), ([8], [8])])
+    assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert labels.tolist() == [[-100, 6, 7], [8, -100, -100]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+# --- learning rate and batches --------------------------------------------------------------------
+
+
+def test_the_learning_rate_rises_during_the_warm_up():
+    rates = [sft.learning_rate(step, 1000, 1.0) for step in range(20)]
+    assert rates[0] == pytest.approx(0.05) and rates == sorted(rates)
+
+
+def test_the_learning_rate_peaks_just_after_the_warm_up():
+    rates = [sft.learning_rate(step, 1000, 3e-4) for step in range(1000)]
+    assert 17 <= rates.index(max(rates)) <= 20 and max(rates) == pytest.approx(3e-4, rel=0.01)
+
+
+def test_the_learning_rate_ends_near_zero():
+    assert 0 <= sft.learning_rate(999, 1000, 1.0) < 1e-4
+
+
+def rows_of_lengths(lengths):
+    return [([1] * length, [1] * length) for length in lengths]
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 500])
+def test_batches_hold_every_index_once(n):
+    rows = rows_of_lengths(random.Random(1).choices(range(5, 60), k=n))
+    found = sft.batches(rows, 8, random.Random(0))
+    assert sorted(i for batch in found for i in batch) == list(range(n)) and max(map(len, found)) <= 8
+
+
+def test_a_batch_holds_chats_of_like_length():
+    rows = rows_of_lengths(range(160))
+    spread = [max(batch) - min(batch) for batch in sft.batches(rows, 8, random.Random(0))]
+    assert spread == [7] * 20
+
+
+def test_batches_do_not_come_in_the_order_of_length():
+    first = [min(batch) for batch in sft.batches(rows_of_lengths(range(160)), 8, random.Random(0))]
+    assert first != sorted(first)
+
+
+def test_batches_depend_on_the_seed_alone():
+    rows = rows_of_lengths([9] * 50)
+    one, again, other = (sft.batches(rows, 8, random.Random(seed)) for seed in (0, 0, 1))
+    assert one == again != other
+
+
+# --- tuning ---------------------------------------------------------------------------------------
+
+
+def test_tuning_leaves_the_bot_untouched(llama):
+    before = weights(llama)
+    tuned = tune(llama)
+    assert same(before, weights(llama)) and not same(before, weights(tuned)) and llama.facts == {}
+
+
+def test_tuning_works_for_every_family(any_bot):
+    losses = tune(any_bot, epochs=8).facts["losses"]
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+
+
+def test_the_same_seed_gives_the_same_weights(llama):
+    assert same(weights(tune(llama, cache=False)), weights(tune(llama, cache=False)))
+
+
+def test_another_seed_gives_other_weights(llama):
+    assert not same(weights(tune(llama, seed=0)), weights(tune(llama, seed=1)))
+
+
+def test_the_facts_say_what_happened(llama):
+    facts = tune(llama, epochs=2).facts
+    assert facts["steps"] == len(facts["losses"]) == 6
+    assert facts["finished"] is True and facts["cached"] is False and facts["seconds"] >= 0
+
+
+def test_a_tuned_bot_is_ready_to_answer(llama):
+    assert not tune(llama).model.training
+
+
+def test_an_empty_mix_is_refused(llama):
+    with pytest.raises(ValueError, match="empty"):
+        tune(llama, [])
+
+
+# --- the memory -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen2", "Phi"])
+def test_the_memory_gives_back_the_same_bot(tiny, family):
+    made, found = tune(tiny(family)), tune(tiny(family))
+    assert found.facts == made.facts | {"cached": True} and same(weights(found), weights(made))
+
+
+def test_a_remembered_bot_keeps_tied_embeddings_tied(llama):
+    tune(llama)
+    model = tune(llama).model
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_without_cache_nothing_is_remembered(llama, cache):
+    tune(llama, cache=False)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"[]"])
+@pytest.mark.parametrize("file", ["weights.safetensors", "facts.json"])
+def test_a_damaged_memory_is_made_anew(llama, cache, file, damage):
+    made = tune(llama)
+    (path,) = cache.glob(f"*/{file}")
+    path.write_bytes(damage)
+    again = tune(llama)
+    assert again.facts["cached"] is False and same(weights(again), weights(made))
+    assert tune(llama).facts["cached"] is True
+
+
+def test_no_temporary_folder_is_left_behind(llama, cache):
+    tune(llama)
+    (folder,) = cache.iterdir()
+    (folder / "facts.json").unlink()
+    tune(llama)
+    assert list(cache.iterdir()) == [folder]
+
+
+def test_a_full_disk_costs_the_memory_and_not_the_training(llama, cache, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(sft, "save_file", full)
+    assert tune(llama).facts["finished"] and not list(cache.iterdir())
+
+
+def interrupt_at_the_third_step(monkeypatch):
+    calls, step = [], sft.step
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    monkeypatch.setattr(sft, "step", interrupted)
+
+
+def test_an_interrupted_training_gives_the_bot_as_it_is(llama, monkeypatch, capsys):
+    interrupt_at_the_third_step(monkeypatch)
+    tuned = tune(llama, epochs=2)
+    assert tuned.facts["finished"] is False and tuned.facts["steps"] == len(tuned.facts["losses"]) == 2
+    assert "2 of 6" in capsys.readouterr().out
+    assert not same(weights(tuned), weights(llama)) and not tuned.model.training
+
+
+def test_an_interrupted_training_is_not_remembered(llama, cache, monkeypatch):
+    interrupt_at_the_third_step(monkeypatch)
+    tune(llama)
+    assert not cache.exists()
+
+
+def changed(**cell):
+    return [DATA[0] | cell, *DATA[1:]]
+
+
+@pytest.mark.parametrize("data", [changed(user="Hi"), changed(assistant="No."), DATA[:-1], DATA[::-1]])
+def test_other_data_has_another_fingerprint(llama, data):
+    assert sft.fingerprint(llama, data, {"seed": 0}) != sft.fingerprint(llama, DATA, {"seed": 0})
+
+
+def test_other_settings_have_another_fingerprint(llama):
+    assert sft.fingerprint(llama, DATA, {"seed": 0}) != sft.fingerprint(llama, DATA, {"seed": 1})
+
+
+def test_other_weights_have_another_fingerprint(llama):
+    other = llama.copy("other")
+    with torch.no_grad():
+        other.model.get_input_embeddings().weight[5, 5] += 1e-3
+    assert sft.fingerprint(other, DATA, {}) != sft.fingerprint(llama, DATA, {})
+
+
+def test_the_facts_are_remembered_as_json(llama, cache):
+    tuned = tune(llama)
+    (path,) = cache.glob("*/facts.json")
+    assert json.loads(path.read_text())["losses"] == tuned.facts["losses"]
