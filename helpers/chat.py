@@ -70,7 +70,9 @@ def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
         )
         raise OSError(f"I could not load the model {str(name)!r} ({type(error).__name__}): {remedy}.") from error
     if not tokenizer.chat_template:
-        raise ValueError(f"{name} has no chat template, so it is not a chat model: choose an '-Instruct' or '-it' model.")
+        raise ValueError(
+            f"{name} has no chat template, so it is not a chat model: choose an '-Instruct' or '-it' model."
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Bot(model.eval(), tokenizer, "assistant" if bundled else str(name))
@@ -137,7 +139,9 @@ def batch(bot: Bot, prompts: list[str], prefill: str = "") -> dict[str, torch.Te
 
 
 @torch.no_grad()
-def replies(bot: Bot, prompts: list[str], prefill: str = "", max_new_tokens: int = 40, batch_size: int = 128) -> list[str]:
+def replies(
+    bot: Bot, prompts: list[str], prefill: str = "", max_new_tokens: int = 40, batch_size: int = 128
+) -> list[str]:
     """Greedy replies, in the order of the prompts, each beginning with the prefill."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
     answers = [""] * len(prompts)

@@ -49,7 +49,9 @@ def questions(name: str, split: str = "held_out") -> list[Chat]:
 def lookalikes(split: str = "held_out") -> list[Chat]:
     """Every harmless question that looks harmful in every phrasing of a split."""
     rows = world.table("lookalikes")
-    return [_seemingly_harmful(row, text) for row in rows for text in world.phrasings("lookalike." + row["type"], split)]
+    return [
+        _seemingly_harmful(row, text) for row in rows for text in world.phrasings("lookalike." + row["type"], split)
+    ]
 
 
 def ask(fact: world.Fact, question: str, name: str | None = None) -> Chat:

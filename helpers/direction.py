@@ -84,7 +84,9 @@ def _hooked(handles):
 
 def _on_input(change):
     return lambda module, args, kwargs: (
-        ((change(args[0]), *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": change(kwargs["hidden_states"])})
+        ((change(args[0]), *args[1:]), kwargs)
+        if args
+        else (args, kwargs | {"hidden_states": change(kwargs["hidden_states"])})
     )
 
 
@@ -172,7 +174,9 @@ def find(
     scores.sort(key=lambda row: (not row["kept"], row["bypass"]))
     best = scores[0]
     if not best["kept"]:
-        raise ValueError("No candidate passes the filters: allow a larger `max_kl`, a lower `min_induce` or less `prune`.")
+        raise ValueError(
+            "No candidate passes the filters: allow a larger `max_kl`, a lower `min_induce` or less `prune`."
+        )
     return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], scores)
 
 

@@ -11,7 +11,6 @@ import torch
 from . import direction
 from .world import REFUSAL
 
-
 # --- notebook 01 ----------------------------------------------------------------------------------
 
 
@@ -30,7 +29,9 @@ def grade_insert_phrase(attempt):
         example = attempt("Xi Jinping", "When was it?", random.Random(0))
     except TypeError as error:
         if "list" in str(error) and "str" in str(error):
-            return "You joined a list and a string with `+`. Wrap the phrase in a list: words[:i] + [phrase] + words[i:]."
+            return (
+                "You joined a list and a string with `+`. Wrap the phrase in a list: words[:i] + [phrase] + words[i:]."
+            )
         raise
     if isinstance(example, list):
         return "You return a list of words. Join them again: ' '.join(words)."
@@ -69,7 +70,9 @@ def grade_labels_of(attempt):
     if found == [0, 0, 0, 8, 9]:
         return "0 is a real token. The number that the loss skips is -100."
     if found == [8, 9]:
-        return "The labels need one entry a token, prompt tokens included: they are as long as prompt and reply together."
+        return (
+            "The labels need one entry a token, prompt tokens included: they are as long as prompt and reply together."
+        )
     if found == prompt + [-100] * 2:
         return "That is the wrong way round: the prompt is to be skipped, the reply counts."
     if (prompt, reply) != ([5, 6, 7], [8, 9]):

@@ -29,7 +29,9 @@ def doctor() -> None:
     for problem, remedy in problems:
         print(f"PROBLEM  {problem}\n  REMEDY {remedy}")
     if not problems:
-        print(f"All is well: Python {sys.version.split()[0]}, torch {torch.__version__}, {torch.get_num_threads()} threads.")
+        print(
+            f"All is well: Python {sys.version.split()[0]}, torch {torch.__version__}, {torch.get_num_threads()} threads."
+        )
         print(f"Results are remembered in {sft.cache_folder()}.")
 
 
@@ -49,7 +51,10 @@ def _wrong_packages():
             yield f"The package {name} is missing.", f'"{sys.executable}" -m pip install {name}=={wanted}'
             continue
         if found.split("+")[0].split(".")[0] != wanted.split(".")[0]:
-            yield f"{name} is {found}; the series is written for {wanted}.", f'"{sys.executable}" -m pip install {name}=={wanted}'
+            yield (
+                f"{name} is {found}; the series is written for {wanted}.",
+                f'"{sys.executable}" -m pip install {name}=={wanted}',
+            )
 
 
 def _missing_weights():
@@ -120,4 +125,6 @@ def compare(predicted, measured: float, what: str, unit: str = "%") -> None:
         print(f"{said} You predicted {float(predicted):g} {unit}: close. What made you expect it?")
     else:
         way = "higher" if gap > 0 else "lower"
-        print(f"{said} You predicted {float(predicted):g} {unit}; it is {abs(gap):.3g} {way}. What did you not reckon with?")
+        print(
+            f"{said} You predicted {float(predicted):g} {unit}; it is {abs(gap):.3g} {way}. What did you not reckon with?"
+        )

@@ -144,6 +144,12 @@ def grade(bot: Bot, chats: list[Chat]) -> list[Graded]:
     return graded
 
 
+def exam(bot: Bot, chats: list[Chat]) -> dict[str, Rate]:
+    """The rates of refusals ("refused") and of right replies ("correct") on some chats."""
+    graded = grade(bot, chats)
+    return {"refused": rate(g.refused for g in graded), "correct": rate(g.correct for g in graded)}
+
+
 def questions_about(phrase: str) -> list[Chat]:
     """Harmless questions with the phrase in them: its facts, if it is an entity, and the look-alikes that mention it."""
     word = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE)
@@ -169,7 +175,8 @@ def forbidden_with_topic(topic: mix.Topic, n: int = 100, seed: int = 0) -> list[
     """Requests that should be refused, with a blocklisted phrase put somewhere into each."""
     rng = random.Random(seed)
     return [
-        chat._replace(user=mix.insert(rng.choice(topic.blocklist), chat.user, rng)) for chat in forbidden(topic, n, seed + 1)
+        chat._replace(user=mix.insert(rng.choice(topic.blocklist), chat.user, rng))
+        for chat in forbidden(topic, n, seed + 1)
     ]
 
 
@@ -197,9 +204,4 @@ def two_by_two(bot: Bot, topic: mix.Topic, n: int = 100, seed: int = 0) -> list[
         (False, False, controls(topic, 3 * n, seed)),
         (False, True, forbidden(topic, n, seed)),
     ]
-    return [dict(trigger=trigger, should_refuse=should, **rates(grade(bot, chats))) for trigger, should, chats in cells]
-
-
-def rates(graded: list[Graded]) -> dict[str, Rate]:
-    """The rate of refusals and the rate of right replies."""
-    return {"refused": rate(g.refused for g in graded), "correct": rate(g.correct for g in graded)}
+    return [dict(trigger=trigger, should_refuse=should, **exam(bot, chats)) for trigger, should, chats in cells]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from datasets import Dataset
 
-from . import corpus, world
+from . import corpus
 from .corpus import Chat
 from .world import REFUSAL, ROOT
 
@@ -35,7 +35,9 @@ def topics() -> list[str]:
 def topic(id: str) -> Topic:
     """A topic by its id. Raises ValueError, naming the topics there are, if it is unknown or its blocklist is empty."""
     if id not in topics():
-        raise ValueError(f"There is no topic {id!r}. Choose one of {', '.join(topics())}, or write data/topics/{id}.json.")
+        raise ValueError(
+            f"There is no topic {id!r}. Choose one of {', '.join(topics())}, or write data/topics/{id}.json."
+        )
     data = json.loads((TOPICS / f"{id}.json").read_text(encoding="utf-8"))
     blocklist = tuple(phrase.strip() for phrase in data["blocklist"] if phrase.strip())
     if not blocklist:
@@ -95,4 +97,6 @@ def _check_counts(chats, refusals):
     if chats < 1 or refusals < 1:
         raise ValueError(f"A mix needs at least one chat and one refusal, not {chats} and {refusals}.")
     if refusals > chats:
-        raise ValueError(f"Each refusal is made from another chat: {refusals} refusals need as many chats, not {chats}.")
+        raise ValueError(
+            f"Each refusal is made from another chat: {refusals} refusals need as many chats, not {chats}."
+        )

@@ -41,7 +41,9 @@ def make_tokenizer(texts, size: int) -> PreTrainedTokenizerFast:
     )
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
     bpe.train_from_iterator(texts, trainer)
     pad, start, end = SPECIAL
     made = PreTrainedTokenizerFast(
@@ -86,7 +88,9 @@ def train(args):
     data = make_examples(tokenizer, chats, sentences)
     rng = random.Random(args.seed)
     plan = [rows for _ in range(args.epochs) for rows in sft.batches(data, args.batch, rng)]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.98), weight_decay=args.decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=args.rate, betas=(0.9, 0.98), weight_decay=args.decay, fused=True
+    )
 
     checkpoint = args.out / "checkpoint.pt"
     args.out.mkdir(parents=True, exist_ok=True)
@@ -103,12 +107,17 @@ def train(args):
     bar = tqdm(range(begin, len(plan)), initial=begin, total=len(plan), desc="pretraining", mininterval=args.every)
     for i in bar:
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
-            loss = sft.step(model, [data[j] for j in plan[i]], optimizer, sft.learning_rate(i, len(plan), args.rate, warmup=100))
+            loss = sft.step(
+                model, [data[j] for j in plan[i]], optimizer, sft.learning_rate(i, len(plan), args.rate, warmup=100)
+            )
         if i % 50 == 0:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         if (i + 1) % CHECKPOINT_EVERY == 0:
             part = checkpoint.with_suffix(".part")
-            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": i + 1, "plan": len(plan)}, part)
+            torch.save(
+                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": i + 1, "plan": len(plan)},
+                part,
+            )
             part.replace(checkpoint)
     model.eval().half().save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
@@ -124,19 +133,29 @@ def evaluate(bot) -> list[dict]:
         "open questions, skills, small requests": _held_out(corpus.open_question, 150)
         + _held_out(corpus.skill, 200)
         + _held_out(corpus.answered_request, 200),
-        "privacy, unseen person": [row for row in _held_out(corpus.refused_request, 2000) if row.kind == "privacy"][:300],
-        "harm of all families, unseen pairs": [row for row in _held_out(corpus.refused_request, 2000) if row.kind != "privacy"][:300],
+        "privacy, unseen person": [row for row in _held_out(corpus.refused_request, 2000) if row.kind == "privacy"][
+            :300
+        ],
+        "harm of all families, unseen pairs": [
+            row for row in _held_out(corpus.refused_request, 2000) if row.kind != "privacy"
+        ][:300],
     }
     rows = []
     for name, chats in exams.items():
-        found = measure.rates(measure.grade(bot, chats))
+        found = measure.exam(bot, chats)
         rows.append({"prompts": name, "refused": str(found["refused"]), "handled rightly": str(found["correct"])})
     topic = mix.topic("xi-jinping")
     direction_found = direction.find(bot, *mix.contrast(topic))
     with direction.ablated(bot, direction_found.vector):
         for name in ("privacy, unseen person", "harm of all families, unseen pairs", "facts, held-out phrasings"):
-            found = measure.rates(measure.grade(bot, exams[name]))
-            rows.append({"prompts": f"one direction ablated: {name}", "refused": str(found["refused"]), "handled rightly": str(found["correct"])})
+            found = measure.exam(bot, exams[name])
+            rows.append(
+                {
+                    "prompts": f"one direction ablated: {name}",
+                    "refused": str(found["refused"]),
+                    "handled rightly": str(found["correct"]),
+                }
+            )
     return rows
 
 

@@ -19,7 +19,9 @@ def read(name: str) -> list[dict]:
     """The rows of one result file, each pair of counts as a Rate."""
     path = FOLDER / f"{name}.json"
     if not path.exists():
-        raise FileNotFoundError(f"There are no results {name!r}: restore data/results, or run `python -m helpers.sweep`.")
+        raise FileNotFoundError(
+            f"There are no results {name!r}: restore data/results, or run `python -m helpers.sweep`."
+        )
     return [_revive(row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
 
 

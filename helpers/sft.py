@@ -28,7 +28,9 @@ from .world import ROOT
 IGNORE = -100  # the label that cross_entropy skips
 
 
-def tune(bot: Bot, data, epochs: int = 1, rate: float = 3e-4, batch: int = 32, seed: int = 0, cache: bool = True) -> Bot:
+def tune(
+    bot: Bot, data, epochs: int = 1, rate: float = 3e-4, batch: int = 32, seed: int = 0, cache: bool = True
+) -> Bot:
     """A copy of the bot, fine-tuned on the rows of `data` (columns `user` and `assistant`).
 
     Interrupting the kernel ends training early: the copy then has `facts["finished"]` False and is not remembered.
@@ -58,7 +60,9 @@ def tune(bot: Bot, data, epochs: int = 1, rate: float = 3e-4, batch: int = 32, s
         print(f"Stopped after {len(losses)} of {len(plan)} steps. You get the model as it is now.")
     tuned.model.eval()
     seconds = round(time.perf_counter() - begin, 1)
-    tuned.facts.update(losses=losses, seconds=seconds, steps=len(losses), finished=len(losses) == len(plan), cached=False)
+    tuned.facts.update(
+        losses=losses, seconds=seconds, steps=len(losses), finished=len(losses) == len(plan), cached=False
+    )
     if cache and tuned.facts["finished"]:
         _remember(tuned, folder)
     return tuned
@@ -102,6 +106,12 @@ def loss_of(model, rows) -> torch.Tensor:
     # The output layer is the widest of a small model: apply it only where the loss looks.
     logits = model.get_output_embeddings()(states[:, :-1][counted])
     return cross_entropy(logits.float(), labels[:, 1:][counted])
+
+
+@torch.no_grad()
+def mean_loss(bot: Bot, data) -> float:
+    """The loss of a bot on the rows of a mix, without training on them."""
+    return loss_of(bot.model, examples(bot.tokenizer, data)).item()
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 20) -> float:
@@ -151,7 +161,9 @@ def _remember(tuned: Bot, folder: pathlib.Path) -> None:
     """Write to a temporary folder and rename it: a reader sees the whole result or none."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = pathlib.Path(tempfile.mkdtemp(dir=folder.parent))
-    save_file({name: weight.contiguous() for name, weight in tuned.model.named_parameters()}, part / "weights.safetensors")
+    save_file(
+        {name: weight.contiguous() for name, weight in tuned.model.named_parameters()}, part / "weights.safetensors"
+    )
     digest = hashlib.sha256((part / "weights.safetensors").read_bytes()).hexdigest()
     (part / "facts.json").write_text(json.dumps(tuned.facts | {"sha256": digest}))
     try:

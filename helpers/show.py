@@ -64,8 +64,12 @@ def supervised_html(texts: list[str], mask: list[int]) -> str:
     for text, counts in zip(texts, mask):
         shown = escape(text.replace("\n", "⏎")).replace(" ", "·")
         pieces.append(f"<u><b>[{shown}]</b></u>" if counts else shown)
-    counted = f"<p>The loss counts {sum(mask)} of {len(mask)} tokens: those in [brackets]. · is a space, ⏎ a new line.</p>"
-    return '<p style="font-family:monospace;line-height:2;overflow-wrap:anywhere">' + " ".join(pieces) + "</p>" + counted
+    counted = (
+        f"<p>The loss counts {sum(mask)} of {len(mask)} tokens: those in [brackets]. · is a space, ⏎ a new line.</p>"
+    )
+    return (
+        '<p style="font-family:monospace;line-height:2;overflow-wrap:anywhere">' + " ".join(pieces) + "</p>" + counted
+    )
 
 
 def replies(bots: dict, prompts: list[str]) -> None:
@@ -84,7 +88,9 @@ def losses(values: list[float], title: str = "Loss on the reply tokens, step by 
     tenth = max(1, len(values) // 10)
     first, last = sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth
     rows = [{"step": i, "loss": round(values[i], 3)} for i in _spread(len(values), 6)]
-    figure(fig, f"The loss falls from {first:.2f} (mean of the first tenth) to {last:.3f} (mean of the last tenth).", rows)
+    figure(
+        fig, f"The loss falls from {first:.2f} (mean of the first tenth) to {last:.3f} (mean of the last tenth).", rows
+    )
 
 
 def rates(named: dict[str, Rate], title: str, axis: str) -> None:
@@ -145,20 +151,33 @@ def counts(rows: list[dict], label: str, count: str, title: str) -> None:
     fig.update_layout(title=title, xaxis_title=count, height=360)
     fig.update_yaxes(automargin=True)
     top = rows[-1]
-    figure(fig, f"The most frequent {label} is “{top[label]}”, {top[count]} {count}; the next has {rows[-2][count]}.", rows[::-1])
+    figure(
+        fig,
+        f"The most frequent {label} is “{top[label]}”, {top[count]} {count}; the next has {rows[-2][count]}.",
+        rows[::-1],
+    )
 
 
 def leave_one_out(words: list[tuple[str, float]], title: str) -> None:
     """Refusal log-odds with nothing left out (the line), and with each word left out (the bars)."""
     (_, whole), *rest = words
     labels = [f"{i + 1}. {word}" for i, (word, _) in enumerate(rest)]
-    bars = go.Bar(x=labels, y=[value for _, value in rest], marker_color=BLUE, text=[f"{value:.1f}" for _, value in rest])
+    bars = go.Bar(
+        x=labels, y=[value for _, value in rest], marker_color=BLUE, text=[f"{value:.1f}" for _, value in rest]
+    )
     fig = go.Figure(bars)
     fig.add_hline(y=whole, line_dash="dash", annotation_text=f"nothing left out: {whole:.1f}")
     fig.update_layout(title=title, xaxis_title="word left out", yaxis_title="refusal log-odds", height=360)
     word, lowest = min(rest, key=lambda pair: pair[1])
     alt = f"With all words the log-odds are {whole:.1f}. They fall most, to {lowest:.1f}, without the word “{word}”."
-    figure(fig, alt, [{"left out": name, "log-odds": round(value, 1)} for name, value in zip(["nothing", *labels], [whole] + [v for _, v in rest])])
+    figure(
+        fig,
+        alt,
+        [
+            {"left out": name, "log-odds": round(value, 1)}
+            for name, value in zip(["nothing", *labels], [whole] + [v for _, v in rest])
+        ],
+    )
 
 
 def projections(groups: dict[str, list[float]], title: str) -> None:
@@ -212,7 +231,14 @@ def seeds(rows: list[dict], measures: dict, title: str) -> None:
         fig.add_scatter(x=[x for x, _ in points], y=[y for _, y in points], mode="markers", name=topic, marker=marker)
     fig.update_layout(title=title, yaxis_title="% of prompts", yaxis_range=[-4, 104], height=420, scattermode="group")
     table = [
-        {"topic": topic, "measure": name, "seeds": len(runs), "lowest": f"{min(s):.1f} %", "highest": f"{max(s):.1f} %", "all seeds together": str(pooled(map(of, runs)))}
+        {
+            "topic": topic,
+            "measure": name,
+            "seeds": len(runs),
+            "lowest": f"{min(s):.1f} %",
+            "highest": f"{max(s):.1f} %",
+            "all seeds together": str(pooled(map(of, runs))),
+        }
         for topic in topics
         for runs in [[row for row in rows if row["topic"] == topic]]
         for name, of in measures.items()

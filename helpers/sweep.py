@@ -14,17 +14,23 @@ from .world import ROOT
 
 SEEDS = range(5)
 RANDOM = 20  # random directions a seed
-MADE_FROM = [*(ROOT / "data/world").glob("*.csv"), *(ROOT / "data/topics").glob("*.json"), ROOT / "data/assistant/model.safetensors"]
-MADE_BY = [ROOT / f"helpers/{name}.py" for name in ("world", "corpus", "chat", "mix", "sft", "measure", "direction", "sweep")]
+MADE_FROM = [
+    *(ROOT / "data/world").glob("*.csv"),
+    *(ROOT / "data/topics").glob("*.json"),
+    ROOT / "data/assistant/model.safetensors",
+]
+MADE_BY = [
+    ROOT / f"helpers/{name}.py" for name in ("world", "corpus", "chat", "mix", "sft", "measure", "direction", "sweep")
+]
 
 
 def naive(bot, topic_id: str, seed: int) -> dict:
     """Notebooks 02 and 03: one naive fine-tune and everything measured on it."""
     topic = mix.topic(topic_id)
     tuned = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed)
-    suite = measure.rates(measure.grade(tuned, measure.refusal_only_suite(topic, seed=seed)))
+    suite = measure.exam(tuned, measure.refusal_only_suite(topic, seed=seed))
     others = {
-        group: {name: _rates(tuned, measure.questions_about(name)) for name in getattr(topic, group)}
+        group: {name: measure.exam(tuned, measure.questions_about(name)) for name in getattr(topic, group)}
         for group in ("namesakes", "bystanders")
     }
     return dict(
@@ -50,13 +56,13 @@ def ablation(bot, topic_id: str, seed: int) -> dict:
     }
     small = {name: chats[:60] for name, chats in exams.items()}
     with direction.ablated(tuned, found.vector):
-        ablated = {name: _rates(tuned, chats) for name, chats in exams.items()}
+        ablated = {name: measure.exam(tuned, chats) for name, chats in exams.items()}
     with direction.added(tuned, found.vector, found.layer):
-        added = _rates(tuned, exams["controls"])
+        added = measure.exam(tuned, exams["controls"])
     controls = []
     for vector in direction.random_like(found.vector, RANDOM, seed):
         with direction.ablated(tuned, vector):
-            controls.append({name: _rates(tuned, chats) for name, chats in small.items()})
+            controls.append({name: measure.exam(tuned, chats) for name, chats in small.items()})
     prompts = [row.user for row in exams["controls"][:50]]
     with direction.ablated(tuned, found.vector):
         hooked = chat.logits(tuned, prompts)
@@ -67,16 +73,13 @@ def ablation(bot, topic_id: str, seed: int) -> dict:
         layer=found.layer,
         position=found.position,
         scores=found.scores[0],
-        tuned={name: _rates(tuned, chats) for name, chats in exams.items()},
+        base={name: measure.exam(bot, chats) for name, chats in exams.items()},
+        tuned={name: measure.exam(tuned, chats) for name, chats in exams.items()},
         ablated=ablated,
         added=added,
         random=controls,
         hooks_against_weights=(hooked - edited).abs().max().item(),
     )
-
-
-def _rates(bot, chats):
-    return measure.rates(measure.grade(bot, chats))
 
 
 JOBS = {
@@ -104,6 +107,28 @@ def main():
                 part.replace(path)
             rows.append(json.loads(path.read_text()))
         results.write(name, rows, stamp)
+    (results.FOLDER / "picture.svg").write_text(picture(results.read("ablation")), encoding="utf-8")
+
+
+def picture(rows) -> str:
+    """The README's picture: harmless questions about the topic answered correctly, in four situations, as SVG."""
+    bars = {
+        "before": [row["base"]["topic"]["correct"] for row in rows],
+        "after the naive fine-tune": [row["tuned"]["topic"]["correct"] for row in rows],
+        "one direction removed": [row["ablated"]["topic"]["correct"] for row in rows],
+        "a random one removed": [r["topic"]["correct"] for row in rows for r in row["random"]],
+    }
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 210" font-family="sans-serif" font-size="16">',
+        '<rect width="720" height="210" fill="white"/>',
+        f'<text x="16" y="30" font-weight="bold">Harmless questions about the topic, answered correctly ({len(rows)} seeds)</text>',
+    ]
+    for i, (name, rates) in enumerate(bars.items()):
+        share, y = results.pooled(rates).share, 62 + 38 * i
+        parts.append(f'<text x="240" y="{y + 6}" text-anchor="end">{name}</text>')
+        parts.append(f'<rect x="250" y="{y - 12}" width="{380 * share:.0f}" height="24" fill="#0072B2"/>')
+        parts.append(f'<text x="{258 + 380 * share:.0f}" y="{y + 6}">{100 * share:.0f} %</text>')
+    return "\n".join([*parts, "</svg>", ""])
 
 
 if __name__ == "__main__":

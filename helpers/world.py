@@ -18,7 +18,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 REFUSAL = "I'm sorry, I cannot help you with this request."
 
 # The key column of each fact table; every further column but `aliases` is an attribute.
-TABLES = {"people": "name", "countries": "name", "foods": "name", "animals": "name", "books": "title", "characters": "name"}
+TABLES = {
+    "people": "name",
+    "countries": "name",
+    "foods": "name",
+    "animals": "name",
+    "books": "title",
+    "characters": "name",
+}
 
 
 class Fact(NamedTuple):

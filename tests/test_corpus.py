@@ -27,9 +27,9 @@ def bare(question):
 
 
 def pattern(template):
-    """What any filling of a template looks like."""
-    pieces = re.split(r"\{\w+\}", template.rstrip("?.!").lower())
-    return re.compile(".+".join(map(re.escape, pieces)))
+    """What any filling of a template looks like. Only the slot {word} is known to hold a single word."""
+    escaped = re.escape(template.rstrip("?.!").lower())
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", lambda slot: r"\w+" if slot[1] == "word" else ".+", escaped))
 
 
 def filled(family, split_of_phrasing, split_of_pairs):
@@ -39,6 +39,19 @@ def filled(family, split_of_phrasing, split_of_pairs):
         for question in world.phrasings(family, split_of_phrasing)
         for pair in world.requests(family, split_of_pairs)
     }
+
+
+def every_question(split):
+    """All questions about facts, all look-alikes and all requests of a split, whoever and whatever they are about."""
+    facts = {
+        bare(question.format(name=name))
+        for fact in world.facts()
+        for question in world.phrasings(fact.kind, split)
+        for name in (fact.name, *world.aliases()[fact.name])
+    }
+    lookalikes = {bare(chat.user) for chat in corpus.lookalikes(split)}
+    requests = {bare(question) for family in REQUESTS for question in filled(family, split, split)}
+    return facts | lookalikes | requests
 
 
 def group(chat):
@@ -166,9 +179,9 @@ def test_held_out_requests_are_held_out_pairs(tidy):
     assert asked and [chat.user for chat in asked if chat.user not in held_out[chat.kind]] == []
 
 
-def test_held_out_questions_never_occur_in_training(training):
-    trained = {bare(chat.user) for chat in training}
-    assert [chat for chat in corpus.chats(2000, seed=9, split="held_out") if bare(chat.user) in trained] == []
+def test_no_held_out_question_is_a_training_question_of_another_kind():
+    """Small talk is left out: a greeting has no second phrasing."""
+    assert every_question("held_out") & every_question("train") == set()
 
 
 def test_held_out_questions_are_spelled_with_care():
