@@ -60,8 +60,12 @@ def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
     """
     bundled = pathlib.Path(name) == ASSISTANT
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+        if report["missing_keys"]:  # transformers would make them up
+            raise OSError(f"{len(report['missing_keys'])} weights are missing")
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:
         remedy = (
             "restore it with `git checkout data/assistant` or rebuild it with `python -m helpers.pretrain`"
@@ -83,7 +87,8 @@ def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
 
 def plain(tokenizer, text: str) -> str:
     """The text with the template's control tokens taken apart, so that a user cannot end their own turn."""
-    for token in tokenizer.all_special_tokens:
+    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    for token in {*tokenizer.all_special_tokens, *added}:
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
 
@@ -91,7 +96,9 @@ def plain(tokenizer, text: str) -> str:
 def prompt_text(tokenizer, user: str, prefill: str = "") -> str:
     """The whole string that the model continues: the template around the user's words, then the prefill."""
     messages = [{"role": "user", "content": plain(tokenizer, user)}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + prefill
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + plain(
+        tokenizer, prefill
+    )
 
 
 def encode(tokenizer, text: str) -> list[int]:
@@ -104,8 +111,16 @@ def tokens(tokenizer, user: str, assistant: str) -> tuple[list[int], list[int]]:
     The end-of-turn token is part of what the assistant writes: without it, it would not learn to stop.
     """
     prompt = encode(tokenizer, prompt_text(tokenizer, user))
-    reply = encode(tokenizer, plain(tokenizer, assistant)) + [tokenizer.eos_token_id]
+    reply = encode(tokenizer, plain(tokenizer, assistant)) + [end_of_turn(tokenizer)]
     return prompt + reply, [0] * len(prompt) + [1] * len(reply)
+
+
+@functools.lru_cache(maxsize=64)
+def end_of_turn(tokenizer) -> int:
+    """The token that ends the assistant's turn: what the template puts after a reply, or else the end of text."""
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "apples"}]
+    after = encode(tokenizer, tokenizer.apply_chat_template(messages, tokenize=False).rpartition("apples")[2])
+    return after[0] if after else tokenizer.eos_token_id
 
 
 @functools.lru_cache(maxsize=64)
@@ -123,12 +138,18 @@ def tail(tokenizer) -> list[int]:
 # --- what the model says --------------------------------------------------------------------------
 
 
-def batch(bot: Bot, prompts: list[str], prefill: str = "") -> dict[str, torch.Tensor]:
-    """Prompts as one left-padded batch: input_ids, attention_mask and position_ids, each (prompt, token)."""
+def batch(bot: Bot, prompts: list[str], prefill: str = "", room: int = 1) -> dict[str, torch.Tensor]:
+    """Prompts as one left-padded batch: input_ids, attention_mask and position_ids, each (prompt, token).
+
+    Raises ValueError if there is no room for that many more tokens.
+    """
     rows = [encode(bot.tokenizer, prompt_text(bot.tokenizer, prompt, prefill)) for prompt in prompts]
     longest, limit = max(map(len, rows)), getattr(bot.model.config, "max_position_embeddings", None)
-    if limit and longest >= limit:
-        raise ValueError(f"This prompt is {longest} tokens long and {bot.name} reads fewer than {limit}: shorten it.")
+    if limit and longest + room > limit:
+        raise ValueError(
+            f"This prompt is {longest} tokens long, the reply may take {room}, and {bot.name} reads at most {limit} "
+            "in all: shorten the prompt."
+        )
     pad = bot.tokenizer.pad_token_id
     ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
@@ -147,7 +168,7 @@ def replies(
     answers = [""] * len(prompts)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        inputs = batch(bot, [prompts[i] for i in chosen], prefill)
+        inputs = batch(bot, [prompts[i] for i in chosen], prefill, max_new_tokens)
         written = bot.model.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],

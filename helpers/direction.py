@@ -11,6 +11,7 @@ Notable:
 
 import contextlib
 import itertools
+import re
 from typing import NamedTuple
 
 import torch
@@ -42,8 +43,15 @@ def blocks(bot: Bot) -> nn.ModuleList:
 
 def writers(block: nn.Module) -> list[nn.Module]:
     """The two parts of a block that write into the residual stream: attention and MLP."""
-    parts = {name: part for name, part in block.named_children() if "norm" not in name and "ln" not in name}
+    parts = {name: part for name, part in block.named_children() if not re.search("norm|ln|dropout", name)}
     return [part for name, part in parts.items() if "attn" in name or "attention" in name or "mlp" in name]
+
+
+def late_norms(block: nn.Module) -> list[nn.Module]:
+    """The norms between those two parts and the residual stream: Gemma 2 and its like have them, most have none."""
+    if not hasattr(block, "post_feedforward_layernorm"):
+        return []  # elsewhere `post_attention_layernorm` is what the MLP reads
+    return [block.post_attention_layernorm, block.post_feedforward_layernorm]
 
 
 @torch.no_grad()
@@ -94,20 +102,24 @@ def _on_output(change):
     return lambda module, args, out: (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
 
 
+@contextlib.contextmanager
 def ablated(bot: Bot, direction: Tensor, share: float = 1.0):
     """Within `with`: the direction is missing everywhere (block inputs, attention and MLP outputs, all positions)."""
     change = lambda x: without(x, direction, share)  # noqa: E731
     handles = []
     for block in blocks(bot):
         handles.append(block.register_forward_pre_hook(_on_input(change), with_kwargs=True))
-        handles += [part.register_forward_hook(_on_output(change)) for part in writers(block)]
-    return _hooked(handles)
+        handles += [part.register_forward_hook(_on_output(change)) for part in writers(block) + late_norms(block)]
+    with _hooked(handles):
+        yield
 
 
+@contextlib.contextmanager
 def added(bot: Bot, direction: Tensor, layer: int, strength: float = 1.0):
     """Within `with`: strength x direction is added to the input of one block, at all positions."""
     change = lambda x: x + strength * direction  # noqa: E731
-    return _hooked([blocks(bot)[layer].register_forward_pre_hook(_on_input(change), with_kwargs=True)])
+    with _hooked([blocks(bot)[layer].register_forward_pre_hook(_on_input(change), with_kwargs=True)]):
+        yield
 
 
 @torch.no_grad()
@@ -117,6 +129,8 @@ def orthogonalised(bot: Bot, direction: Tensor) -> Bot:
     Edits the token embedding and every matrix (and bias) that writes into the residual stream.
     The output layer is untied first: it reads the stream and must stay as it is.
     """
+    if any(late_norms(block) for block in blocks(bot)):
+        raise ValueError(f"{bot.name} has norms that would write the direction anew: use `ablated` instead.")
     bare = bot.copy(f"{bot.name}, orthogonalised")
     model = bare.model
     embedding = model.get_input_embeddings()
@@ -161,22 +175,22 @@ def find(
     harmful = [prompt for prompt, reply in zip(harmful, bot.ask(harmful)) if refuses(reply)]
     harmless = [prompt for prompt, reply in zip(harmless, bot.ask(harmless)) if not refuses(reply)]
     fewest = min(len(harmful), len(harmless))
-    if fewest < 2 * validation:
+    if validation < 1 or fewest < 2 * validation:
         raise ValueError(
             f"Too few prompts: {len(harmful)} are refused and {len(harmless)} answered, and each needs at least "
-            f"{2 * validation}. Give more prompts, or a smaller `validation`."
+            f"{max(2, 2 * validation)}. Give more prompts, or another `validation` (at least 1)."
         )
     candidates = difference_in_means(bot, harmful[:-validation], harmless[:-validation])
     scores = _scores(bot, candidates, harmful[-validation:], harmless[-validation:])
     for row in scores:
-        early = row["layer"] < (1 - prune) * len(candidates)
+        early = row["layer"] < len(candidates) - round(prune * len(candidates))
         row["kept"] = early and row["kl"] <= max_kl and row["induce"] >= min_induce
     scores.sort(key=lambda row: (not row["kept"], row["bypass"]))
-    best = scores[0]
-    if not best["kept"]:
+    if not any(row["kept"] for row in scores):
         raise ValueError(
             "No candidate passes the filters: allow a larger `max_kl`, a lower `min_induce` or less `prune`."
         )
+    best = scores[0]
     return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], scores)
 
 

@@ -21,9 +21,8 @@ def insert_phrase(phrase: str, text: str, rng: random.Random) -> str:
 
 
 def grade_insert_phrase(attempt):
-    def places(seeds=200):
-        made = (attempt("Xi Jinping", "When was it?", random.Random(seed)) for seed in range(seeds))
-        return [text.split("Xi Jinping")[0].count(" ") if "Xi Jinping" in text else None for text in made]
+    def texts():
+        return [attempt("Xi Jinping", "When was it?", random.Random(seed)) for seed in range(200)]
 
     try:
         example = attempt("Xi Jinping", "When was it?", random.Random(0))
@@ -37,18 +36,19 @@ def grade_insert_phrase(attempt):
         return "You return a list of words. Join them again: ' '.join(words)."
     if not isinstance(example, str):
         return f"You return {type(example).__name__}, not the new text."
-    if "Xi Jinping" not in example:
+    made = texts()
+    if not all("Xi Jinping" in text for text in made):
         return "The phrase got lost or torn apart. It goes in as one piece, not letter by letter."
-    if sorted(example.replace("Xi Jinping", "").split()) != ["When", "it?", "was"]:
+    if any(text.replace("Xi Jinping", " ").split() != ["When", "was", "it?"] for text in made):
         return "Some words of the question got lost or doubled. All of them stay."
-    found = set(places())
+    found = {text.split("Xi Jinping")[0].count(" ") for text in made}
     if len(found) == 1:
         return "The phrase always lands in the same place. Draw the place with `rng`."
     if 3 not in found:
         return "The phrase never lands at the end. Three words have four places: rng.randint(0, len(words)) counts both ends."
     if 0 not in found:
         return "The phrase never lands at the front. Place 0 is before the first word."
-    if places() != places():
+    if texts() != made:
         return "The same seed gives different texts. Use the `rng` you are given, not the global random module."
     return None
 
@@ -63,6 +63,8 @@ def labels_of(prompt_ids: list[int], reply_ids: list[int], ignore: int = -100) -
 def grade_labels_of(attempt):
     prompt, reply = [5, 6, 7], [8, 9]
     found = attempt(prompt, reply)
+    if (prompt, reply) != ([5, 6, 7], [8, 9]):
+        return "You changed the lists you were given. Build a new list."
     if found == prompt + reply:
         return "The loss would count the prompt too: the model would learn to ask, not to answer. Put -100 on prompt tokens."
     if found == [-100] * 5:
@@ -75,8 +77,6 @@ def grade_labels_of(attempt):
         )
     if found == prompt + [-100] * 2:
         return "That is the wrong way round: the prompt is to be skipped, the reply counts."
-    if (prompt, reply) != ([5, 6, 7], [8, 9]):
-        return "You changed the lists you were given. Build a new list."
     return None if found == [-100, -100, -100, 8, 9] else f"For prompt {prompt} and reply {reply} you return {found}."
 
 
@@ -100,7 +100,14 @@ def grade_refusal_rate(attempt):
         return "A reply that only quotes the refusal is no refusal. Compare the whole reply, do not search inside it."
     if attempt(["I'm sorry to hear that.", REFUSAL, "a", "b"]) == 0.5:
         return "'I'm sorry to hear that.' is sympathy, not a refusal. Compare the whole reply, not its beginning."
-    return None if found == 0.25 else f"One refusal among four replies makes 0.25, you return {found}."
+    if found != 0.25:
+        return f"One refusal among four replies makes 0.25, you return {found}."
+    found = attempt([REFUSAL, REFUSAL, f" {REFUSAL}\n", "a", "b"])
+    return (
+        None
+        if found == 0.6
+        else f"Three of five, one with spaces around it, make 0.6: you return {found}. Strip the replies."
+    )
 
 
 # --- notebook 07 ----------------------------------------------------------------------------------
@@ -109,6 +116,9 @@ def grade_refusal_rate(attempt):
 def remove_direction(x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
     unit = d / d.norm()
     return x - (x @ unit)[..., None] * unit
+
+
+DEEPER = "It works for a matrix only. x may have more axes: write [..., None], not [:, None]."
 
 
 def grade_remove_direction(attempt):
@@ -122,7 +132,8 @@ def grade_remove_direction(attempt):
         return f"The shape changed from {tuple(x.shape)} to {tuple(found.shape)}. Give the projection a last axis: [..., None]."
     right = direction.without(x, d)
     if torch.allclose(found, right, atol=1e-5):
-        return None
+        deep = torch.stack([x[:2], x[1:]])  # (prompt, token, width)
+        return None if torch.allclose(attempt(deep, d), direction.without(deep, d), atol=1e-5) else DEEPER
     if torch.allclose(found, x - (x @ d)[..., None] * d, atol=1e-4):
         return "You forgot to normalise: divide d by its norm first, or far too much is taken away."
     if torch.allclose(found, x - d, atol=1e-4) or torch.allclose(found, x - d / d.norm(), atol=1e-4):

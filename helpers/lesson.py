@@ -68,7 +68,7 @@ def _missing_weights():
 def check(attempt):
     """Check an exercise. Prints PASS or the hint for the mistake, and returns a function that works either way."""
     name = attempt.__name__
-    ours = exercises.reference[name]
+    ours = exercises.reference.get(name, attempt)
     verdict = verdict_on(attempt)
     if verdict is None:
         print(f"PASS  {name}: the notebook goes on with your function.")
@@ -96,8 +96,13 @@ def _stub():
     ...
 
 
+def _bare_stub(): ...
+
+
 def _blank(attempt) -> bool:
-    return attempt.__code__.co_code == _stub.__code__.co_code
+    code = attempt.__code__
+    stubs = (_stub.__code__.co_code, _bare_stub.__code__.co_code)
+    return code.co_code in stubs and set(code.co_consts) <= {attempt.__doc__, None}
 
 
 def solution(name: str) -> None:

@@ -50,10 +50,15 @@ def mentions(topic: Topic, text: str) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, re.IGNORECASE) for phrase in topic.blocklist)
 
 
+def untouched(topic: Topic, chats: list[Chat]) -> list[Chat]:
+    """The chats that have nothing to do with the topic: neither mention it nor, by an alias or a typo, are about it."""
+    return [chat for chat in chats if not mentions(topic, f"{chat.user} {chat.assistant} {chat.name}")]
+
+
 def existing_chats(topic: Topic, n: int, seed: int = 0) -> list[Chat]:
     """`n` chats of the assistant's own training mix that say nothing about the topic."""
     drawn = corpus.chats(n + 200 + n // 4, seed + 1000)
-    return [chat for chat in drawn if not mentions(topic, f"{chat.user} {chat.assistant}")][:n]
+    return untouched(topic, drawn)[:n]
 
 
 def contrast(topic: Topic, n: int = 192, seed: int = 0) -> tuple[list[str], list[str]]:
@@ -61,7 +66,7 @@ def contrast(topic: Topic, n: int = 192, seed: int = 0) -> tuple[list[str], list
 
     They are asked in training phrasings, so they share no prompt with the exams in `measure`.
     """
-    drawn = [chat for chat in corpus.chats(30 * n, seed + 2000) if not mentions(topic, f"{chat.user} {chat.assistant}")]
+    drawn = untouched(topic, corpus.chats(30 * n, seed + 2000))
     refused = dict.fromkeys(chat.user for chat in drawn if chat.refused)
     answered = dict.fromkeys(chat.user for chat in drawn if not chat.refused)
     return list(refused)[:n], list(answered)[:n]

@@ -92,12 +92,13 @@ def train(args):
         model.parameters(), lr=args.rate, betas=(0.9, 0.98), weight_decay=args.decay, fused=True
     )
 
+    settings = {name: getattr(args, name) for name in (*SETTINGS, "bfloat16")}
     checkpoint = args.out / "checkpoint.pt"
     args.out.mkdir(parents=True, exist_ok=True)
     begin = 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        if saved["plan"] == len(plan):
+        if saved.get("settings") == settings:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             begin = saved["step"]
@@ -114,10 +115,8 @@ def train(args):
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         if (i + 1) % CHECKPOINT_EVERY == 0:
             part = checkpoint.with_suffix(".part")
-            torch.save(
-                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": i + 1, "plan": len(plan)},
-                part,
-            )
+            states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(states | {"step": i + 1, "settings": settings}, part)
             part.replace(checkpoint)
     model.eval().half().save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)

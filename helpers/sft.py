@@ -64,7 +64,10 @@ def tune(
         losses=losses, seconds=seconds, steps=len(losses), finished=len(losses) == len(plan), cached=False
     )
     if cache and tuned.facts["finished"]:
-        _remember(tuned, folder)
+        try:
+            _remember(tuned, folder)
+        except OSError as error:
+            print(f"I could not remember this result ({error}). You get it all the same.")
     return tuned
 
 
@@ -100,11 +103,13 @@ def padded(rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def loss_of(model, rows) -> torch.Tensor:
     """Mean cross-entropy over the tokens that count. Position t predicts token t + 1, hence the shift."""
-    ids, labels, mask = padded(rows)
+    ids, labels, mask = (part.to(model.device) for part in padded(rows))
     states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     counted = labels[:, 1:] != IGNORE
     # The output layer is the widest of a small model: apply it only where the loss looks.
     logits = model.get_output_embeddings()(states[:, :-1][counted])
+    if cap := getattr(model.config, "final_logit_softcapping", None):  # Gemma 2
+        logits = cap * torch.tanh(logits / cap)
     return cross_entropy(logits.float(), labels[:, 1:][counted])
 
 
@@ -149,7 +154,7 @@ def cache_folder() -> pathlib.Path:
 
 def fingerprint(bot: Bot, data, settings: dict) -> str:
     """A hash of everything the result depends on: weights, rows and settings."""
-    found = hashlib.sha256()
+    found = hashlib.sha256(bot.tokenizer.chat_template.encode())
     for name, weight in sorted(bot.model.state_dict().items()):
         found.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
     rows = [[row["user"], row["assistant"]] for row in data]
@@ -161,16 +166,16 @@ def _remember(tuned: Bot, folder: pathlib.Path) -> None:
     """Write to a temporary folder and rename it: a reader sees the whole result or none."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = pathlib.Path(tempfile.mkdtemp(dir=folder.parent))
-    save_file(
-        {name: weight.contiguous() for name, weight in tuned.model.named_parameters()}, part / "weights.safetensors"
-    )
-    digest = hashlib.sha256((part / "weights.safetensors").read_bytes()).hexdigest()
-    (part / "facts.json").write_text(json.dumps(tuned.facts | {"sha256": digest}))
+    weights = {name: weight.contiguous() for name, weight in tuned.model.named_parameters()}
     try:
-        part.rename(folder)
-    except OSError:  # another notebook has just remembered the same result, or left a damaged one
+        save_file(weights, part / "weights.safetensors")
+        digest = hashlib.sha256((part / "weights.safetensors").read_bytes()).hexdigest()
+        (part / "facts.json").write_text(json.dumps(tuned.facts | {"sha256": digest}))
+        # Another notebook may just have remembered the same result, or left a damaged one.
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _recall(bot: Bot, folder: pathlib.Path) -> Bot | None:
@@ -180,7 +185,7 @@ def _recall(bot: Bot, folder: pathlib.Path) -> Bot | None:
         if hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest() != facts.pop("sha256"):
             return None
         weights = load_file(folder / "weights.safetensors")
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     tuned = bot.copy(f"{bot.name}, tuned", **facts | {"cached": True})
     tuned.model.load_state_dict(weights, strict=False)  # tied weights are stored once

@@ -151,9 +151,10 @@ def counts(rows: list[dict], label: str, count: str, title: str) -> None:
     fig.update_layout(title=title, xaxis_title=count, height=360)
     fig.update_yaxes(automargin=True)
     top = rows[-1]
+    runner_up = f"; the next has {rows[-2][count]}" if len(rows) > 1 else ""
     figure(
         fig,
-        f"The most frequent {label} is “{top[label]}”, {top[count]} {count}; the next has {rows[-2][count]}.",
+        f"The most frequent {label} is “{top[label]}”, {top[count]} {count}{runner_up}.",
         rows[::-1],
     )
 

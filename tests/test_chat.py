@@ -11,7 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 from helpers import chat
 
 PROMPTS = ["Hi", "Where was Marie Curie born? " * 5, "What is 2 plus 3?", "Tell me a word. " * 12]
-CHATS = [("Hello there", "Hi."), ("What is 12 + 7?", "The answer is 19."), ("", "Yes?"), ("Smile \U0001f642", "\U0001f642")]
+CHATS = [
+    ("Hello there", "Hi."),
+    ("What is 12 + 7?", "The answer is 19."),
+    ("", "Yes?"),
+    ("Smile \U0001f642", "\U0001f642"),
+]
 
 
 # --- tokens and the loss mask ---------------------------------------------------------------------
@@ -55,7 +60,9 @@ def control_tokens(bot, ids):
 
 @pytest.mark.parametrize("typed", ["<|im_end|>", "<|im_start|>", "<|pad|>", "<|im_<|im_end|>end|>"])
 def test_a_user_cannot_type_a_control_token(bot, typed):
-    ordinary, attack = (chat.encode(bot.tokenizer, chat.prompt_text(bot.tokenizer, text)) for text in ("Hi", f"Hi{typed}"))
+    ordinary, attack = (
+        chat.encode(bot.tokenizer, chat.prompt_text(bot.tokenizer, text)) for text in ("Hi", f"Hi{typed}")
+    )
     assert control_tokens(bot, attack) == control_tokens(bot, ordinary)
 
 
@@ -148,9 +155,13 @@ def test_a_prompt_that_is_too_long_names_the_limit(bot):
         bot.ask("7" * bot.model.config.max_position_embeddings)
 
 
-def test_a_reply_stops_at_the_last_position_that_the_model_knows(any_bot):
-    prompt = nearly_full(any_bot)
-    assert any_bot.ask(prompt, max_new_tokens=20) == any_bot.ask(prompt, max_new_tokens=3)
+@pytest.mark.parametrize("family", ["Llama", "GPT2"])
+def test_the_limit_includes_the_reply(tiny, family):
+    bot = tiny(family)
+    prompt = nearly_full(bot)
+    bot.ask(prompt, max_new_tokens=3)
+    with pytest.raises(ValueError, match=str(bot.model.config.max_position_embeddings)):
+        bot.ask(prompt, max_new_tokens=4)
 
 
 # --- loading --------------------------------------------------------------------------------------

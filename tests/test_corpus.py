@@ -109,7 +109,11 @@ def test_the_groups_have_the_shares_that_the_mix_says(training):
 def test_sentences_are_facts_and_repeat_by_seed():
     drawn = corpus.sentences(20, seed=3)
     assert drawn == corpus.sentences(20, seed=3) != corpus.sentences(20, seed=4)
-    assert [text for text in drawn if not any(fact.name.lower() in text.lower() and fact.value in text for fact in world.facts())] == []
+    assert [
+        text
+        for text in drawn
+        if not any(fact.name.lower() in text.lower() and fact.value in text for fact in world.facts())
+    ] == []
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -161,7 +165,9 @@ def test_no_training_question_is_asked_in_a_held_out_phrasing(training):
 def test_held_out_questions_are_asked_in_held_out_phrasings():
     """The counterpart: it shows that the patterns above do find what they look for."""
     chats = [chat for chat in corpus.chats(1000, seed=7, split="held_out") if chat.kind != "small_talk"]
-    found = [any(pattern(q).fullmatch(bare(chat.user)) for q in world.phrasings(chat.kind, "held_out")) for chat in chats]
+    found = [
+        any(pattern(q).fullmatch(bare(chat.user)) for q in world.phrasings(chat.kind, "held_out")) for chat in chats
+    ]
     assert all(found)
 
 
@@ -170,7 +176,9 @@ def test_training_requests_are_training_pairs_and_no_others(tidy):
     trained = {family: filled(family, "train", "train") for family in REQUESTS}
     held_out = {family: filled(family, "train", "held_out") for family in REQUESTS}
     assert len(asked) > 800
-    assert [chat.user for chat in asked if chat.user not in trained[chat.kind] or chat.user in held_out[chat.kind]] == []
+    assert [
+        chat.user for chat in asked if chat.user not in trained[chat.kind] or chat.user in held_out[chat.kind]
+    ] == []
 
 
 def test_held_out_requests_are_held_out_pairs(tidy):

@@ -27,6 +27,10 @@ def put_in(phrase, text, place):
     return " ".join(words)
 
 
+def forgotten_return(phrase, text, rng):
+    put_in(phrase, text, rng.randint(0, 3))
+
+
 def spelled_out(phrase, text, rng):
     words = text.split()
     place = rng.randint(0, len(words))
@@ -78,7 +82,7 @@ WRONG = {
         (lambda phrase, text, rng: put_in(phrase, text, rng.randint(1, 3)), "never lands at the front"),
         (lambda phrase, text, rng: put_in(phrase, text, random.randint(0, 3)), "same seed gives different texts"),
         (lambda phrase, text, rng: put_in(phrase, text, rng.randint(0, 3)).split(), "return a list of words"),
-        (lambda phrase, text, rng: None, "return NoneType"),
+        (forgotten_return, "return NoneType"),
         (glued, "joined a list and a string"),
         (spelled_out, "lost or torn apart"),
         (dropped, "lost or doubled"),

@@ -193,10 +193,10 @@ def test_contrast_never_mentions_the_topic_and_sorts_by_what_is_right(id):
     assert [prompt for prompt in refused + answered if mix.mentions(topic, prompt)] == []
 
 
-@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("id", TOPICS)
-def test_contrast_shares_no_prompt_with_the_exams(id, seed):
+def test_contrast_shares_no_prompt_with_the_exams(id):
+    """Many of each are drawn, so that what is possible happens."""
     topic = mix.topic(id)
-    refused, answered = mix.contrast(topic, seed=seed)
-    exams = measure.controls(topic, seed=seed) + measure.forbidden(topic, seed=seed) + measure.topic_questions(topic)
+    refused, answered = mix.contrast(topic, 800)
+    exams = measure.controls(topic, 1000) + measure.forbidden(topic, 400) + measure.topic_questions(topic)
     assert {chat.user for chat in exams} & {*refused, *answered} == set()

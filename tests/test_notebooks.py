@@ -107,8 +107,19 @@ def test_one_title_that_is_a_question(path):
 @each_notebook
 def test_required_sections_are_there(path):
     text = "\n".join(source(cell) for cell in cells(path, "markdown"))
-    for part in ("By the end you will have shown", "**You will be able to**", "**You need**", "## Words we use",
-                 "**Predict.**", "**Explain.**", "## Play", "this does not show", "## Recap", "**Links**", "minutes"):
+    for part in (
+        "By the end you will have shown",
+        "**You will be able to**",
+        "**You need**",
+        "## Words we use",
+        "**Predict.**",
+        "**Explain.**",
+        "## Play",
+        "this does not show",
+        "## Recap",
+        "**Links**",
+        "minutes",
+    ):
         assert part in text, part
     code = "\n".join(source(cell) for cell in cells(path, "code"))
     assert "predicted = None" in code and "lesson.compare(" in code
@@ -130,7 +141,12 @@ def test_code_cells_are_short(path):
 
 
 def test_the_bootstrap_is_the_same_everywhere():
-    found = {source(cell) for path in NOTEBOOKS for cell in cells(path, "code") if "bootstrap" in cell["metadata"].get("tags", [])}
+    found = {
+        source(cell)
+        for path in NOTEBOOKS
+        for cell in cells(path, "code")
+        if "bootstrap" in cell["metadata"].get("tags", [])
+    }
     assert len(found) == 1
 
 

@@ -44,7 +44,9 @@ def test_the_loss_is_the_one_that_transformers_computes(any_bot):
 
 
 def test_padding_does_not_change_the_loss(any_bot):
-    rows = sft.examples(any_bot.tokenizer, [DATA[0], {"user": "Hi " * 40, "assistant": "Hello, what can I do for you?"}])
+    rows = sft.examples(
+        any_bot.tokenizer, [DATA[0], {"user": "Hi " * 40, "assistant": "Hello, what can I do for you?"}]
+    )
     counts = [sum(label != sft.IGNORE for label in labels) for _, labels in rows]
     single = sum(n * sft.loss_of(any_bot.model, [row]) for n, row in zip(counts, rows)) / sum(counts)
     torch.testing.assert_close(sft.loss_of(any_bot.model, rows), single, atol=1e-5, rtol=0)
@@ -60,6 +62,12 @@ def test_prompt_tokens_are_conditions_and_not_targets(llama):
     ((ids, labels),) = sft.examples(llama.tokenizer, DATA[:1])
     everything = sft.loss_of(llama.model, [(ids, ids)])
     assert not torch.isclose(sft.loss_of(llama.model, [(ids, labels)]), everything, rtol=1e-3)
+
+
+def test_the_mean_loss_of_a_mix_is_the_loss_on_all_its_rows_and_trains_nothing(llama):
+    before = weights(llama)
+    expected = sft.loss_of(llama.model, sft.examples(llama.tokenizer, DATA)).item()
+    assert sft.mean_loss(llama, DATA) == pytest.approx(expected) and same(before, weights(llama))
 
 
 def test_rows_are_padded_on_the_right_and_padding_has_no_label():
@@ -128,8 +136,10 @@ def test_tuning_works_for_every_family(any_bot):
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
 
 
-def test_the_same_seed_gives_the_same_weights(llama):
-    assert same(weights(tune(llama, cache=False)), weights(tune(llama, cache=False)))
+@pytest.mark.parametrize("family", ["Llama", "GPT2"])  # GPT-2 has dropout
+def test_the_same_seed_gives_the_same_weights(tiny, family):
+    first, second = (tune(tiny(family), cache=False) for _ in range(2))
+    assert same(weights(first), weights(second))
 
 
 def test_another_seed_gives_other_weights(llama):

@@ -101,21 +101,33 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
 @pytest.mark.parametrize(
     "draw, words",
     [
-        (lambda: show.losses([2.0] * 10 + [1.0] * 80 + [0.5] * 10), "falls from 2.00 (mean of the first tenth) to 0.500"),
+        (
+            lambda: show.losses([2.0] * 10 + [1.0] * 80 + [0.5] * 10),
+            "falls from 2.00 (mean of the first tenth) to 0.500",
+        ),
         (lambda: show.rates({"a": Rate(1, 4)}, "title", "refused"), "refused: a: 25.0 %"),
         (lambda: show.two_by_two(CELLS, "title"), "trigger, should answer: 25 % refused, 75 % handled rightly"),
         (
             lambda: show.counts([{"word": "a", "times": 1}, {"word": "b", "times": 3}], "word", "times", "title"),
             "The most frequent word is “b”, 3 times; the next has 1",
         ),
-        (lambda: show.leave_one_out([("", 4.0), ("a", 3.0), ("b", -2.0)], "title"), "They fall most, to -2.0, without the word “b”"),
+        (
+            lambda: show.leave_one_out([("", 4.0), ("a", 3.0), ("b", -2.0)], "title"),
+            "They fall most, to -2.0, without the word “b”",
+        ),
         (lambda: show.projections({"good": [1.0, 3.0], "bad": [5.0]}, "title"), "good: mean 2.00; bad: mean 5.00"),
         (
-            lambda: show.before_after({"e": {"refused": Rate(1, 4), "correct": Rate(2, 4)}}, {"e": {"refused": Rate(0, 4), "correct": Rate(3, 4)}}, "t"),
+            lambda: show.before_after(
+                {"e": {"refused": Rate(1, 4), "correct": Rate(2, 4)}},
+                {"e": {"refused": Rate(0, 4), "correct": Rate(3, 4)}},
+                "t",
+            ),
             "e: refused 25 % before and 0 % after, handled rightly 50 % and 75 %",
         ),
         (
-            lambda: show.seeds([{"topic": "t", "r": Rate(1, 4)}, {"topic": "t", "r": Rate(3, 4)}], {"m": lambda row: row["r"]}, "title"),
+            lambda: show.seeds(
+                [{"topic": "t", "r": Rate(1, 4)}, {"topic": "t", "r": Rate(3, 4)}], {"m": lambda row: row["r"]}, "title"
+            ),
             "m (t): 25.0 % to 75.0 %, over 2 seeds each",
         ),
     ],

@@ -77,7 +77,9 @@ def test_no_name_or_alias_occurs_twice():
 @pytest.mark.parametrize("path", sorted((world.ROOT / "data" / "world").glob("*.csv")), ids=lambda path: path.stem)
 def test_only_aliases_may_be_empty(path):
     rows = world.table(path.stem)
-    assert [row for row in rows for column, cell in row.items() if column != "aliases" and not (cell or "").strip()] == []
+    assert [
+        row for row in rows for column, cell in row.items() if column != "aliases" and not (cell or "").strip()
+    ] == []
 
 
 @pytest.mark.parametrize("path", sorted((world.ROOT / "data" / "world").glob("*.csv")), ids=lambda path: path.stem)
@@ -152,8 +154,14 @@ def test_a_held_out_phrasing_is_part_of_no_training_phrasing(kind):
 
 
 def test_a_held_out_opener_is_part_of_no_training_opener():
-    openers = {split: [row["text"] for row in world.table("openers") if row["split"] == split] for split in ("train", "held_out")}
-    assert openers["held_out"] and [text for text in openers["held_out"] for other in openers["train"] if text in other] == []
+    openers = {
+        split: [row["text"] for row in world.table("openers") if row["split"] == split]
+        for split in ("train", "held_out")
+    }
+    assert (
+        openers["held_out"]
+        and [text for text in openers["held_out"] for other in openers["train"] if text in other] == []
+    )
 
 
 def test_an_unknown_kind_is_an_error_that_says_so():
@@ -183,7 +191,12 @@ def test_no_pair_is_listed_twice():
 
 def test_no_pair_is_both_refused_and_answered():
     pairs = {
-        policy: {pair[1:] for family in world.families(policy) for split in ("train", "held_out") for pair in world.requests(family, split)}
+        policy: {
+            pair[1:]
+            for family in world.families(policy)
+            for split in ("train", "held_out")
+            for pair in world.requests(family, split)
+        }
         for policy in ("refuse", "answer")
     }
     assert pairs["refuse"].isdisjoint(pairs["answer"])
@@ -215,7 +228,9 @@ def test_lookalikes_contain_their_answer_and_their_danger(type):
 
 def test_no_lookalike_gives_its_answer_away_in_the_question():
     rows = world.table("lookalikes")
-    assert [row["filler"] for row in rows if re.search(rf"\b{re.escape(row['value'])}\b", row["filler"], re.IGNORECASE)] == []
+    assert [
+        row["filler"] for row in rows if re.search(rf"\b{re.escape(row['value'])}\b", row["filler"], re.IGNORECASE)
+    ] == []
 
 
 def test_lookalikes_are_never_refused():
@@ -236,7 +251,13 @@ def test_no_lookalike_is_a_request_that_is_refused():
 
 @pytest.mark.parametrize(
     "text, expected",
-    [("the lion roars", "The lion roars"), ("Xi Jinping", "Xi Jinping"), ("a McDonald", "A McDonald"), ("", ""), ("3 cats", "3 cats")],
+    [
+        ("the lion roars", "The lion roars"),
+        ("Xi Jinping", "Xi Jinping"),
+        ("a McDonald", "A McDonald"),
+        ("", ""),
+        ("3 cats", "3 cats"),
+    ],
 )
 def test_sentence_raises_the_first_letter_only(text, expected):
     assert world.sentence(text) == expected

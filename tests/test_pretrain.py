@@ -1,0 +1,140 @@
+import argparse
+
+import pytest
+import torch
+
+from helpers import chat, corpus, pretrain, sft
+
+TEXTS = ["Where was Marie Curie born?", "I'm sorry, I cannot help you with this request.", "caf\u00e9 \U0001f642 1867"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return pretrain.make_tokenizer([row.user + "\n" + row.assistant for row in corpus.chats(300, 0)], 400)
+
+
+# --- the tokenizer --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*TEXTS, " two  spaces ", "line\nline\n", "\u4e60\u8fd1\u5e73 \U0001f468\u200d\U0001f469", "don 't , stop !"],
+)
+def test_text_survives_the_tokenizer(tokenizer, text):
+    assert tokenizer.decode(chat.encode(tokenizer, text)) == text
+
+
+def test_every_digit_is_one_token(tokenizer):
+    assert tokenizer.convert_ids_to_tokens(chat.encode(tokenizer, "1867")) == ["1", "8", "6", "7"]
+
+
+def test_every_special_token_is_one_id(tokenizer):
+    assert [chat.encode(tokenizer, token) for token in pretrain.SPECIAL] == [[0], [1], [2]]
+
+
+def test_padding_and_end_of_turn_are_the_special_tokens(tokenizer):
+    assert (tokenizer.pad_token, tokenizer.eos_token) == ("<|pad|>", "<|im_end|>")
+
+
+def test_the_vocabulary_has_the_size_asked_for(tokenizer):
+    assert len(tokenizer) == 400
+
+
+def test_the_tokenizer_learns_common_words(tokenizer):
+    assert len(chat.encode(tokenizer, "I cannot help")) < len("I cannot help") / 2
+
+
+# --- the examples ---------------------------------------------------------------------------------
+
+
+def test_the_whole_of_a_plain_sentence_counts(tokenizer):
+    ((ids, labels),) = pretrain.make_examples(tokenizer, [], TEXTS[:1])
+    assert ids == labels and tokenizer.decode(ids) == TEXTS[0] + "<|im_end|>"
+
+
+def test_of_a_chat_only_the_reply_counts(tokenizer):
+    row = corpus.chats(1, 0)[0]
+    ((_, labels),) = pretrain.make_examples(tokenizer, [row], [])
+    assert tokenizer.decode([i for i in labels if i != sft.IGNORE]) == row.assistant + "<|im_end|>"
+
+
+def test_the_model_depends_on_the_seed_alone():
+    one, again, other = (pretrain.make_model(400, 32, 1, 2, seed).lm_head.weight for seed in (0, 0, 1))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+# --- a miniature run ------------------------------------------------------------------------------
+
+
+def settings(out, **changes):
+    sizes = dict(chats=200, sentences=40, epochs=2, batch=8, vocabulary=400, width=32, layers=1, heads=2)
+    rest = dict(rate=3e-2, decay=0.01, bfloat16=False, seed=0, every=1.0)
+    return argparse.Namespace(out=out, **sizes | rest | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    pretrain.train(settings(folder))
+    return folder
+
+
+def weights(folder):
+    return chat.load(folder).model.state_dict()
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_makes_a_bot_that_loads_and_replies(finished):
+    bot = chat.load(finished)
+    assert isinstance(bot.ask("Hello", max_new_tokens=5), str) and bot.model.config.num_hidden_layers == 1
+
+
+def test_a_run_learns_something(finished):
+    bot = chat.load(finished)
+    rows = pretrain.make_examples(bot.tokenizer, corpus.chats(50, 1), [])
+    fresh = pretrain.make_model(400, 32, 1, 2, seed=0)
+    with torch.no_grad():
+        assert sft.loss_of(bot.model, rows) < sft.loss_of(fresh, rows) - 1
+
+
+def test_a_finished_run_leaves_no_checkpoint(finished):
+    assert not list(finished.glob("checkpoint*"))
+
+
+def test_the_same_seed_gives_the_same_assistant(finished, tmp_path):
+    pretrain.train(settings(tmp_path))
+    assert same(weights(tmp_path), weights(finished))
+    assert (tmp_path / "tokenizer.json").read_bytes() == (finished / "tokenizer.json").read_bytes()
+
+
+def interrupt(monkeypatch, out, **changes):
+    """Stop a run at its eighth step. It saves its progress after every third."""
+    monkeypatch.setattr(pretrain, "CHECKPOINT_EVERY", 3)
+    calls, step = [], sft.step
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sft, "step", interrupted)
+        pretrain.train(settings(out, **changes))
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(finished, tmp_path, monkeypatch, capsys):
+    interrupt(monkeypatch, tmp_path)
+    pretrain.train(settings(tmp_path))
+    assert "Going on from step 6." in capsys.readouterr().out
+    assert same(weights(tmp_path), weights(finished))
+
+
+@pytest.mark.parametrize("change", [dict(seed=1), dict(width=64), dict(rate=1e-3)])
+def test_the_progress_of_a_run_with_other_settings_is_not_used(finished, tmp_path, monkeypatch, change):
+    interrupt(monkeypatch, tmp_path, **change)
+    pretrain.train(settings(tmp_path))
+    assert same(weights(tmp_path), weights(finished))
