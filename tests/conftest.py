@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 import transformers  # noqa: E402
 
@@ -58,3 +59,14 @@ def cache(tmp_path, monkeypatch):
     """Every test remembers its fine-tuned models in a folder of its own."""
     monkeypatch.setattr(sft, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache" / "tuned"
+
+
+TIMINGS = {}  # notebook -> (seconds, peak megabytes), filled by test_notebooks
+
+
+def pytest_terminal_summary(terminalreporter):
+    if TIMINGS:
+        terminalreporter.section("notebooks, run with an empty cache")
+        for name, (seconds, megabytes) in TIMINGS.items():
+            terminalreporter.write_line(f"{name:24} {seconds:6.0f} s {megabytes:6.0f} MB")
+        terminalreporter.write_line(f"{'together':24} {sum(seconds for seconds, _ in TIMINGS.values()):6.0f} s")
