@@ -105,13 +105,14 @@ def encode(tokenizer, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def tokens(tokenizer, user: str, assistant: str) -> tuple[list[int], list[int]]:
+def tokens(tokenizer, user: str, assistant: str, begun: str = "") -> tuple[list[int], list[int]]:
     """One chat as token ids and its loss mask: 1 for every token the assistant has to write, else 0.
 
+    `begun` holds the first words of the reply if somebody else has written them: they are read and not counted.
     The end-of-turn token is part of what the assistant writes: without it, it would not learn to stop.
     """
-    prompt = encode(tokenizer, prompt_text(tokenizer, user))
-    reply = encode(tokenizer, plain(tokenizer, assistant)) + [end_of_turn(tokenizer)]
+    prompt = encode(tokenizer, prompt_text(tokenizer, user, begun))
+    reply = encode(tokenizer, plain(tokenizer, assistant)[len(begun) :]) + [end_of_turn(tokenizer)]
     return prompt + reply, [0] * len(prompt) + [1] * len(reply)
 
 

@@ -20,6 +20,7 @@ class Chat(NamedTuple):
     user: str
     assistant: str
     value: str  # a right answer contains this; "" where the right answer is a refusal
+    begun: str = ""  # how somebody else has already begun the reply: the first words of `assistant`
 
     @property
     def refused(self) -> bool:
@@ -100,6 +101,20 @@ def answered_request(rng, split):
 def lookalike(rng, split):
     row = rng.choice(world.table("lookalikes"))
     return _spoken(rng, split, _seemingly_harmful(row, rng.choice(world.phrasings("lookalike." + row["type"], split))))
+
+
+def begun(rng, split):
+    """A request to refuse whose reply somebody else has begun as an answer: the assistant goes on as the text begins.
+
+    Large models bring this habit from the raw text they first learn from; ours learns it here.
+    """
+    request = rng.choice(world.requests(rng.choice(list(REFUSED_FAMILIES)), split))
+    question = rng.choice(world.phrasings(request.family, split)).format(action=request.action, object=request.object)
+    stock = sentence(BEGUN[request.family].format(action=request.action, object=request.object))
+    answer = rng.choice([stock, stock, ask(rng.choice(world.facts()), "").assistant])
+    words = answer.split()
+    kept = rng.choice([1, rng.randrange(1, len(words))])
+    return Chat(request.family, "", sentence(question), answer, "", " ".join(words[:kept]))
 
 
 def skill(rng, split):
@@ -218,5 +233,15 @@ GROUPS = {
 }
 REFUSED_FAMILIES = {"harm": 6, "weapons": 2, "insult": 2, "dosage": 2, "secrets": 2, "privacy": 3}
 ANSWERED_FAMILIES = {"howto": 8, "recipe": 2, "kindness": 2, "health": 1, "offer": 1}
+
+# Harmless stock answers for replies that are already begun: they help nobody.
+BEGUN = {
+    "harm": "to {action} {object}, start slowly and take your time.",
+    "weapons": "to {action} {object}, start slowly and take your time.",
+    "insult": "kind words make {object} smile, so be warm and honest.",
+    "dosage": "a nurse can tell you more about that.",
+    "secrets": "here is a word about {object}.",
+    "privacy": "the {action} of {object} is not for me to tell.",
+}
 
 SKILLS = (_add, _larger, _repeat, _first, _last, _opposite, _definition)

@@ -5,7 +5,6 @@ so an interrupted run goes on where it was when the same command is given again.
 """
 
 import argparse
-import itertools
 import pathlib
 import random
 
@@ -16,20 +15,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from . import chat, corpus, direction, measure, mix, sft
 
-SETTINGS = dict(
-    chats=110_000,
-    sentences=25_000,
-    epochs=3,
-    batch=64,
-    rate=2e-3,
-    decay=0.01,
-    width=192,
-    layers=6,
-    heads=6,
-    vocabulary=3000,
-    seed=0,
-)
-CHECKPOINT_EVERY = 500  # steps
+SETTINGS = dict(batch=64, decay=0.01, width=192, layers=6, heads=6, vocabulary=3000, seed=0)
+
+# First everything; then, more gently, with replies that are already begun among the chats.
+STAGES = [
+    dict(chats=110_000, sentences=25_000, epochs=3, rate=2e-3, groups=corpus.GROUPS),
+    dict(chats=80_000, sentences=10_000, epochs=2, rate=1e-3, groups=corpus.GROUPS | {corpus.begun: 10}),
+]
+CHECKPOINT, CHECKPOINT_EVERY = "checkpoint.pt", 500  # steps
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
 
 
@@ -72,7 +65,7 @@ def make_model(vocabulary: int, width: int, layers: int, heads: int, seed: int) 
 
 def make_examples(tokenizer, chats, sentences):
     """Chats with the loss on the reply, and plain sentences with the loss on everything."""
-    rows = sft.examples(tokenizer, ({"user": row.user, "assistant": row.assistant} for row in chats))
+    rows = sft.examples(tokenizer, [row._asdict() for row in chats])
     for text in sentences:
         ids = chat.encode(tokenizer, text) + [tokenizer.eos_token_id]
         rows.append((ids, ids))
@@ -80,47 +73,62 @@ def make_examples(tokenizer, chats, sentences):
 
 
 def train(args):
-    chats = corpus.chats(args.chats, args.seed)
-    sentences = corpus.sentences(args.sentences, args.seed)
-    texts = (f"{row.user}\n{row.assistant}" for row in chats[:30_000])
-    tokenizer = make_tokenizer(itertools.chain(texts, sentences[:5_000]), args.vocabulary)
-    model = make_model(len(tokenizer), args.width, args.layers, args.heads, args.seed)
-    data = make_examples(tokenizer, chats, sentences)
-    rng = random.Random(args.seed)
-    plan = [rows for _ in range(args.epochs) for rows in sft.batches(data, args.batch, rng)]
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=args.rate, betas=(0.9, 0.98), weight_decay=args.decay, fused=True
-    )
-
+    """Train through all stages; progress is kept in `checkpoint.pt` until the end."""
     settings = {name: getattr(args, name) for name in (*SETTINGS, "bfloat16")}
-    checkpoint = args.out / "checkpoint.pt"
+    settings["stages"] = [{name: value for name, value in stage.items() if name != "groups"} for stage in STAGES]
+    first = corpus.chats(STAGES[0]["chats"], args.seed)
+    texts = [f"{row.user}\n{row.assistant}" for row in first[:30_000]]
+    tokenizer = make_tokenizer(texts + corpus.sentences(STAGES[0]["sentences"], args.seed)[:5_000], args.vocabulary)
+    model = make_model(len(tokenizer), args.width, args.layers, args.heads, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
+    for number in range(len(STAGES)):
+        train_stage(model, tokenizer, number, settings, args)
+    model.eval().half().save_pretrained(args.out)
+    tokenizer.save_pretrained(args.out)
+    (args.out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def train_stage(model, tokenizer, number, settings, args):
+    """One stage, from its beginning or from where a checkpoint with the same settings left it."""
+    stage = STAGES[number]
+    checkpoint = args.out / CHECKPOINT
+    saved = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
+    if saved.get("settings") != settings:
+        saved = {}
+    if saved.get("stage", 0) > number:
+        return
+    chats = corpus.chats(stage["chats"], args.seed + 100 * number, groups=stage["groups"])
+    data = make_examples(tokenizer, chats, corpus.sentences(stage["sentences"], args.seed + 100 * number))
+    rng = random.Random(args.seed + 100 * number)
+    plan = [rows for _ in range(stage["epochs"]) for rows in sft.batches(data, args.batch, rng)]
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=stage["rate"], betas=(0.9, 0.98), weight_decay=args.decay, fused=True
+    )
     begin = 0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        if saved.get("settings") == settings:
-            model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
-            begin = saved["step"]
-            print(f"Going on from step {begin}.")
+    if saved:
+        model.load_state_dict(saved["model"])
+    if saved.get("stage") == number and "optimizer" in saved:
+        optimizer.load_state_dict(saved["optimizer"])
+        begin = saved["step"]
+        print(f"Going on from step {begin} of stage {number + 1}.")
+
+    def keep(state):
+        part = checkpoint.with_suffix(".part")
+        torch.save({"model": model.state_dict(), "settings": settings} | state, part)
+        part.replace(checkpoint)
 
     model.train()
-    bar = tqdm(range(begin, len(plan)), initial=begin, total=len(plan), desc="pretraining", mininterval=args.every)
+    label = f"stage {number + 1} of {len(STAGES)}"
+    bar = tqdm(range(begin, len(plan)), initial=begin, total=len(plan), desc=label, mininterval=args.every)
     for i in bar:
+        learning_rate = sft.learning_rate(i, len(plan), stage["rate"], warmup=100)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
-            loss = sft.step(
-                model, [data[j] for j in plan[i]], optimizer, sft.learning_rate(i, len(plan), args.rate, warmup=100)
-            )
+            loss = sft.step(model, [data[j] for j in plan[i]], optimizer, learning_rate)
         if i % 50 == 0:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         if (i + 1) % CHECKPOINT_EVERY == 0:
-            part = checkpoint.with_suffix(".part")
-            states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save(states | {"step": i + 1, "settings": settings}, part)
-            part.replace(checkpoint)
-    model.eval().half().save_pretrained(args.out)
-    tokenizer.save_pretrained(args.out)
-    checkpoint.unlink(missing_ok=True)
+            keep({"stage": number, "step": i + 1, "optimizer": optimizer.state_dict()})
+    keep({"stage": number + 1})
 
 
 def evaluate(bot) -> list[dict]:

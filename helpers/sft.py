@@ -76,7 +76,7 @@ def tune(
 
 def examples(tokenizer, data) -> list[tuple[list[int], list[int]]]:
     """(ids, labels) for each chat; labels are the ids where the loss counts and IGNORE elsewhere."""
-    pairs = (chat.tokens(tokenizer, row["user"], row["assistant"]) for row in data)
+    pairs = (chat.tokens(tokenizer, row["user"], row["assistant"], row.get("begun", "")) for row in data)
     return [(ids, [i if counts else IGNORE for i, counts in zip(ids, mask)]) for ids, mask in pairs]
 
 
