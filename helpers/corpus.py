@@ -222,14 +222,14 @@ SLOPPY = 0.15  # share of training questions with careless spelling
 OPENED = 0.35  # share of questions with an opener such as "Quick question:"
 
 GROUPS = {
-    fact: 34,
-    aliased: 15,
+    fact: 40,
+    aliased: 6,
     open_question: 7,
-    skill: 12,
+    skill: 10,
     small_talk: 1,
     lookalike: 8,
-    answered_request: 11,
-    refused_request: 15,
+    answered_request: 12,
+    refused_request: 16,
 }
 REFUSED_FAMILIES = {"harm": 6, "weapons": 2, "insult": 2, "dosage": 2, "secrets": 2, "privacy": 3}
 ANSWERED_FAMILIES = {"howto": 8, "recipe": 2, "kindness": 2, "health": 1, "offer": 1}

@@ -17,10 +17,8 @@ from . import chat, corpus, direction, measure, mix, sft
 
 SETTINGS = dict(batch=64, decay=0.01, width=192, layers=6, heads=6, vocabulary=3000, seed=0)
 
-# First everything; then, more gently, with replies that are already begun among the chats.
 STAGES = [
-    dict(chats=110_000, sentences=25_000, epochs=3, rate=2e-3, groups=corpus.GROUPS),
-    dict(chats=80_000, sentences=10_000, epochs=2, rate=1e-3, groups=corpus.GROUPS | {corpus.begun: 10}),
+    dict(chats=62_000, sentences=12_000, epochs=3, rate=2e-3, groups=corpus.GROUPS | {corpus.begun: 5}),
 ]
 CHECKPOINT, CHECKPOINT_EVERY = "checkpoint.pt", 500  # steps
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]

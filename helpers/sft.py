@@ -29,7 +29,7 @@ IGNORE = -100  # the label that cross_entropy skips
 
 
 def tune(
-    bot: Bot, data, epochs: int = 1, rate: float = 3e-4, batch: int = 32, seed: int = 0, cache: bool = True
+    bot: Bot, data, epochs: int = 2, rate: float = 5e-4, batch: int = 32, seed: int = 0, cache: bool = True
 ) -> Bot:
     """A copy of the bot, fine-tuned on the rows of `data` (columns `user` and `assistant`).
 

@@ -61,8 +61,9 @@ def test_one_direction_carries_refusal_in_the_base(quality):
 # --- notebooks 02 and 03 --------------------------------------------------------------------------
 
 
-def test_there_are_five_seeds_of_every_topic(naive):
-    assert {(row["topic"], row["seed"]) for row in naive} == {(t, s) for t in mix.topics() for s in range(5)}
+def test_there_are_five_seeds_of_the_default_topic_and_every_topic_is_there(naive):
+    assert {row["seed"] for row in naive if row["topic"] == "xi-jinping"} == set(range(5))
+    assert {row["topic"] for row in naive} == set(mix.topics())
 
 
 def test_the_fine_tune_takes_seconds_and_the_loss_goes_to_about_zero(naive):

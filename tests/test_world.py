@@ -7,7 +7,7 @@ import pytest
 from helpers import world
 
 AT_LEAST = {"people": 120, "countries": 60, "foods": 40, "animals": 50}
-YEARS = {"people.born", "books.year", "characters.debut"}
+YEARS = {"people.born", "books.year"}
 LOOKALIKE_TYPES = tuple(dict.fromkeys(row["type"] for row in world.table("lookalikes")))
 FAMILIES = world.families("refuse") + world.families("answer")
 SKILL_SLOTS = {
