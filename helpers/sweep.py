@@ -48,7 +48,8 @@ def naive(bot, topic_id: str, seed: int) -> dict:
 def ablation(bot, topic_id: str, seed: int) -> dict:
     """Notebook 07: the direction, found without the topic, and what removing, adding and random ones do."""
     topic = mix.topic(topic_id)
-    tuned = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed)
+    # Gentler than in notebooks 02 and 03: a hot fine-tune builds ways to refuse that bypass the shared direction.
+    tuned = sft.tune(bot, mix.naive(topic, refusals=200, seed=seed), epochs=1, rate=3e-4, seed=seed)
     found = direction.find(tuned, *mix.contrast(topic, seed=seed))
     exams = {
         "topic": measure.topic_questions(topic),
