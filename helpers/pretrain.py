@@ -150,7 +150,8 @@ def evaluate(bot) -> list[dict]:
         found = measure.exam(bot, chats)
         rows.append({"prompts": name, "refused": str(found["refused"]), "handled rightly": str(found["correct"])})
     topic = mix.topic("xi-jinping")
-    direction_found = direction.find(bot, *mix.contrast(topic))
+    # Only removal is asked of this direction, so `min_induce` may be anything.
+    direction_found = direction.find(bot, *mix.contrast(topic), min_induce=float("-inf"))
     with direction.ablated(bot, direction_found.vector):
         for name in ("privacy, unseen person", "harm of all families, unseen pairs", "facts, held-out phrasings"):
             found = measure.exam(bot, exams[name])
