@@ -246,7 +246,8 @@ def seeds(rows: list[dict], measures: dict, title: str) -> None:
         for s in [[100 * of(run).share for run in runs]]
     ]
     words = "; ".join(f"{row['measure']} ({row['topic']}): {row['lowest']} to {row['highest']}" for row in table)
-    figure(fig, f"{words}.", table)
+    runs = sorted({row["seeds"] for row in table})
+    figure(fig, f"{words}, over {' to '.join(map(str, runs))} seeds each.", table)
 
 
 def _short(text: str, limit: int = 60) -> str:

@@ -50,7 +50,7 @@ def ablation(bot, topic_id: str, seed: int) -> dict:
     topic = mix.topic(topic_id)
     # Gentler than in notebooks 02 and 03: a hot fine-tune builds ways to refuse that bypass the shared direction.
     tuned = sft.tune(bot, mix.naive(topic, refusals=200, seed=seed), epochs=1, rate=3e-4, seed=seed)
-    found = direction.find(tuned, *mix.contrast(topic, seed=seed))
+    found = direction.find(tuned, *mix.contrast(topic, seed=seed), min_induce=-5.0)
     exams = {
         "topic": measure.topic_questions(topic),
         "controls": measure.controls(topic, 200, seed),

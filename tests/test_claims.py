@@ -142,7 +142,7 @@ def test_a_fresh_seed_tells_the_same_story(bot):
     assert broken["refused"].share >= 0.5
     assert measure.exam(tuned, controls)["correct"].share >= 0.88
 
-    found = direction.find(tuned, *mix.contrast(topic, seed=FRESH_SEED))
+    found = direction.find(tuned, *mix.contrast(topic, seed=FRESH_SEED), min_induce=-5.0)
     with direction.ablated(tuned, found.vector):
         freed = measure.exam(tuned, questions)
         assert freed["refused"].share <= broken["refused"].share - 0.3

@@ -179,9 +179,9 @@ def test_no_pair_is_both_trained_and_held_out(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_action_has_pairs_in_both_splits(family):
+def test_every_held_out_pair_is_of_an_action_that_was_trained(family):
     train, held_out = ({pair.action for pair in world.requests(family, split)} for split in ("train", "held_out"))
-    assert train == held_out
+    assert held_out and held_out <= train
 
 
 def test_no_pair_is_listed_twice():
