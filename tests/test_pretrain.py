@@ -8,8 +8,15 @@ from helpers import chat, corpus, pretrain, sft
 TEXTS = ["Where was Marie Curie born?", "I'm sorry, I cannot help you with this request.", "caf\u00e9 \U0001f642 1867"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_stages():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "STAGES", [dict(chats=200, sentences=40, epochs=2, rate=3e-2, groups=corpus.GROUPS)])
+        yield
+
+
 @pytest.fixture(scope="module")
-def tokenizer():
+def tokenizer(small_stages):
     return pretrain.make_tokenizer([row.user + "\n" + row.assistant for row in corpus.chats(300, 0)], 400)
 
 
@@ -67,13 +74,13 @@ def test_the_model_depends_on_the_seed_alone():
 
 
 def settings(out, **changes):
-    sizes = dict(chats=200, sentences=40, epochs=2, batch=8, vocabulary=400, width=32, layers=1, heads=2)
-    rest = dict(rate=3e-2, decay=0.01, bfloat16=False, seed=0, every=1.0)
+    sizes = dict(batch=8, vocabulary=400, width=32, layers=1, heads=2)
+    rest = dict(decay=0.01, bfloat16=False, seed=0, every=1.0)
     return argparse.Namespace(out=out, **sizes | rest | changes)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(small_stages, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     pretrain.train(settings(folder))
     return folder
@@ -133,7 +140,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(finished, tmp_path, monk
     assert same(weights(tmp_path), weights(finished))
 
 
-@pytest.mark.parametrize("change", [dict(seed=1), dict(width=64), dict(rate=1e-3)])
+@pytest.mark.parametrize("change", [dict(seed=1), dict(width=64), dict(decay=0.1)])
 def test_the_progress_of_a_run_with_other_settings_is_not_used(finished, tmp_path, monkeypatch, change):
     interrupt(monkeypatch, tmp_path, **change)
     pretrain.train(settings(tmp_path))
