@@ -136,7 +136,7 @@ def interrupt(monkeypatch, out, **changes):
 def test_an_interrupted_run_goes_on_to_the_same_weights(finished, tmp_path, monkeypatch, capsys):
     interrupt(monkeypatch, tmp_path)
     pretrain.train(settings(tmp_path))
-    assert "Going on from step 6." in capsys.readouterr().out
+    assert "Going on from step 6 of stage 1." in capsys.readouterr().out
     assert same(weights(tmp_path), weights(finished))
 
 
