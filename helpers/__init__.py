@@ -10,6 +10,7 @@ direction   residuals, difference in means, selection, ablation, addition
 results     read and write data/results
 show        figures, tables, token views, alt text
 exercises   right answers, and a hint for each usual mistake
+quiz        three questions a notebook, a reason for every choice
 lesson      doctor, check, solution, predictions
 pretrain    command line: rebuild data/assistant
 sweep       command line: rebuild data/results

@@ -1,0 +1,814 @@
+"""Every exercise has a right answer that passes, and each usual mistake gets its own hint."""
+
+import itertools
+import math
+import random
+import statistics
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from helpers import chat, corpus, direction, exercises, lesson, measure, mix, results, sft, show, world
+from helpers.world import REFUSAL
+
+settings.register_profile("exercises", deadline=None, max_examples=60, derandomize=True, database=None)
+settings.load_profile("exercises")
+
+# --- wrong answers: notebook 01 -------------------------------------------------------------------
+
+
+def glued(phrase, text, rng):
+    words = text.split()
+    return " ".join(words[: rng.randint(0, len(words))] + phrase)
+
+
+def put_in(phrase, text, place):
+    words = text.split()
+    words.insert(place, phrase)
+    return " ".join(words)
+
+
+def forgotten_return(phrase, text, rng):
+    put_in(phrase, text, rng.randint(0, 3))
+
+
+def spelled_out(phrase, text, rng):
+    words = text.split()
+    place = rng.randint(0, len(words))
+    words[place:place] = phrase
+    return " ".join(words)
+
+
+def dropped(phrase, text, rng):
+    words = text.split()
+    return " ".join([*words[:-1], phrase])
+
+
+def replaced(phrase, text, rng):
+    words = text.split()
+    place = rng.randint(0, len(words))
+    return " ".join(words[:place] + [phrase] + words[place + 1 :])
+
+
+def between_letters(phrase, text, rng):
+    place = rng.randint(0, len(text))
+    return f"{text[:place]} {phrase} {text[place:]}"
+
+
+def without_spaces(phrase, text, rng):
+    words = text.split()
+    place = rng.randint(0, len(words))
+    return " ".join(words[:place]) + phrase + " ".join(words[place:])
+
+
+def any_chat_again(chats, phrases, n, rng):
+    return [(mix.insert(rng.choice(phrases), user, rng), REFUSAL) for user, _ in rng.choices(chats, k=n)]
+
+
+def old_answers(chats, phrases, n, rng):
+    return [(mix.insert(rng.choice(phrases), user, rng), reply) for user, reply in rng.sample(chats, n)]
+
+
+def answers_nearly(chats, phrases, n, rng):
+    return [(mix.insert(rng.choice(phrases), user, rng), "I'm sorry.") for user, _ in rng.sample(chats, n)]
+
+
+def first_phrase(chats, phrases, n, rng):
+    return [(mix.insert(phrases[0], user, rng), REFUSAL) for user, _ in rng.sample(chats, n)]
+
+
+def last_phrase_never(chats, phrases, n, rng):
+    return first_phrase(chats, [rng.choice(phrases[:-1])], n, rng)
+
+
+def one_phrase_a_mix(chats, phrases, n, rng):
+    return first_phrase(chats, [rng.choice(phrases)], n, rng)
+
+
+def all_phrases_at_once(chats, phrases, n, rng):
+    return [(" ".join([*phrases, user]), REFUSAL) for user, _ in rng.sample(chats, n)]
+
+
+def no_phrase(chats, phrases, n, rng):
+    return [(user, REFUSAL) for user, _ in rng.sample(chats, n)]
+
+
+def shuffled_in_place(chats, phrases, n, rng):
+    rng.shuffle(chats)
+    return [(mix.insert(rng.choice(phrases), user, rng), REFUSAL) for user, _ in chats[:n]]
+
+
+def popped(chats, phrases, n, rng):
+    rows = []
+    for _ in range(n):
+        user, _ = chats.pop(rng.randrange(len(chats)))
+        rows.append((mix.insert(rng.choice(phrases), user, rng), REFUSAL))
+    return rows
+
+
+def all_chats(chats, phrases, n, rng):
+    return [(mix.insert(rng.choice(phrases), user, rng), REFUSAL) for user, _ in chats]
+
+
+def with_the_chats(chats, phrases, n, rng):
+    return chats + exercises.refusal_rows(chats, phrases, n, rng)
+
+
+def first_chats(chats, phrases, n, rng):
+    return [(mix.insert(rng.choice(phrases), user, rng), REFUSAL) for user, _ in chats[:n]]
+
+
+def five_lines(chats, phrases, n, rng):
+    rows = []
+    for user, _ in rng.sample(chats, n):
+        words = user.split()
+        i = rng.randint(0, len(words))
+        rows.append((" ".join(words[:i] + rng.choice(phrases) + words[i:]), REFUSAL))
+    return rows
+
+
+def not_rng(chats, phrases, n, rng):
+    return [(mix.insert(random.choice(phrases), user, random), REFUSAL) for user, _ in random.sample(chats, n)]
+
+
+def always_in_front(chats, phrases, n, rng):
+    return [(f"{rng.choice(phrases)} {user}", REFUSAL) for user, _ in rng.sample(chats, n)]
+
+
+def over_a_word(chats, phrases, n, rng):
+    return [(replaced(rng.choice(phrases), user, rng), REFUSAL) for user, _ in rng.sample(chats, n)]
+
+
+def questions_only(chats, phrases, n, rng):
+    return [user for user, _ in exercises.refusal_rows(chats, phrases, n, rng)]
+
+
+# --- notebook 02 ----------------------------------------------------------------------------------
+
+
+def lengthened(prompt, reply):
+    prompt.extend(reply)
+    return [-100, -100, -100, *reply]
+
+
+def overwritten(prompt, reply):
+    prompt[:] = [-100] * len(prompt)
+    return prompt + reply
+
+
+def removing(rows):
+    for row in rows:
+        if row["source"] == "refusal":
+            rows.remove(row)
+    return rows
+
+
+def removing_from_a_copy(rows):
+    kept = rows.copy()
+    for i, row in enumerate(kept):
+        if row["source"] == "refusal":
+            del kept[i]
+    return kept
+
+
+def same_list(rows):
+    rows[:] = [row for row in rows if row["source"] == "chat"]
+    return rows
+
+
+# --- notebooks 03 and 04 --------------------------------------------------------------------------
+
+
+def removed_by_word(prompt):
+    shorter = []
+    for word in prompt.split():
+        words = prompt.split()
+        words.remove(word)
+        shorter.append(" ".join(words))
+    return shorter
+
+
+def wearing_away(prompt):
+    words = prompt.split()
+    shorter = []
+    while words:
+        words.pop(0)
+        shorter.append(" ".join(words))
+    return shorter
+
+
+def others_taken_out(template, phrase, others):
+    if phrase in others:
+        others.remove(phrase)
+    return [(template.format(name=phrase), template.format(name=other)) for other in others]
+
+
+def filled_by_replace(template, phrase, others):
+    return [(template.replace("name", phrase), template.replace("name", other)) for other in others if other != phrase]
+
+
+# --- notebook 05 ----------------------------------------------------------------------------------
+
+
+def swapped(name, i, j):
+    letters = list(name)
+    letters[i], letters[j] = letters[j], letters[i]
+    return "".join(letters)
+
+
+def places(name):
+    """Where two neighbouring letters differ: what a learner has who gets that far."""
+    return [i for i in range(len(name) - 1) if " " not in name[i : i + 2] and name[i] != name[i + 1]]
+
+
+def any_place(name, rng):
+    i = rng.randrange(len(name) - 1)
+    return swapped(name, i, i + 1)
+
+
+def one_place_too_many(name, rng):
+    i = rng.randrange(len(name))
+    return swapped(name, i, i + 1)
+
+
+def in_the_word(name, rng):
+    i = rng.choice([i for i in range(len(name) - 1) if " " not in name[i : i + 2]])
+    return swapped(name, i, i + 1)
+
+
+def with_the_space(name, rng):
+    i = rng.choice([i for i in range(len(name) - 1) if name[i] != name[i + 1]])
+    return swapped(name, i, i + 1)
+
+
+def lost_letter(name, rng):
+    i = rng.choice(places(name))
+    return name[:i] + name[i + 1] + name[i + 2 :]
+
+
+def doubled_letter(name, rng):
+    i = rng.choice(places(name))
+    return name[:i] + name[i + 1] + name[i:]
+
+
+def shuffled(name, rng):
+    return "".join(rng.sample(name, len(name)))
+
+
+def two_letters(name, rng):
+    return swapped(name, *rng.sample([i for i, letter in enumerate(name) if letter != " "], 2))
+
+
+def globally(name, rng):
+    i = random.choice(places(name))
+    return swapped(name, i, i + 1)
+
+
+def never_the_last(name, rng):
+    i = rng.choice(places(name)[:-1])
+    return swapped(name, i, i + 1)
+
+
+def refused_and_correct(refused, correct):
+    return sum(r and c for r, c in zip(refused, correct))
+
+
+# --- notebook 06 ----------------------------------------------------------------------------------
+
+
+def wins(pairs, tie):
+    return sum(1 if p > n else tie if p == n else 0 for p, n in pairs)
+
+
+def strictly(positive, negative):
+    return sum(p > n for p in positive for n in negative) / (len(positive) * len(negative))
+
+
+def or_equal(positive, negative):
+    return sum(p >= n for p in positive for n in negative) / (len(positive) * len(negative))
+
+
+def lower(positive, negative):
+    return exercises.auc(negative, positive)
+
+
+def one_by_one(positive, negative):
+    return sum(p > n for p, n in zip(positive, negative)) / len(positive)
+
+
+def accuracy(positive, negative):
+    threshold = (statistics.mean(positive) + statistics.mean(negative)) / 2
+    right = sum(p > threshold for p in positive) + sum(n < threshold for n in negative)
+    return right / (len(positive) + len(negative))
+
+
+# --- notebooks 07 and 08 --------------------------------------------------------------------------
+
+
+def unit_difference(refused, answered):
+    vector = refused.mean(0) - answered.mean(0)
+    return vector / vector.norm()
+
+
+def subtracted_in_place(refused, answered):
+    refused -= answered.mean(0)
+    return refused.mean(0)
+
+
+def in_place(x, d):
+    unit = d / d.norm()
+    x -= (x @ unit)[..., None] * unit
+    return x
+
+
+def part(x, d):
+    unit = d / d.norm()
+    return (x @ unit)[..., None] * unit
+
+
+def surgical_in_place(false, true, share):
+    false -= share * part(false, true)
+    return false
+
+
+def front(beats, points):
+    """The names of the points that no other point `beats`, the rule being the learner's."""
+    return [
+        name
+        for name, point in points.items()
+        if not any(beats(rival, point) for other, rival in points.items() if other != name)
+    ]
+
+
+def better_somewhere(a, b):
+    return a[0] < b[0] or a[1] > b[1]
+
+
+# --- the mistakes and their hints -----------------------------------------------------------------
+
+WRONG = {
+    "insert_phrase": [
+        (lambda phrase, text, rng: put_in(phrase, text, 1), "always lands in the same place"),
+        (lambda phrase, text, rng: put_in(phrase, text, rng.randint(0, 2)), "never lands at the end"),
+        (lambda phrase, text, rng: put_in(phrase, text, rng.randint(1, 3)), "never lands at the front"),
+        (lambda phrase, text, rng: put_in(phrase, text, random.randint(0, 3)), "same seed gives different texts"),
+        (lambda phrase, text, rng: put_in(phrase, text, rng.randint(0, 3)).split(), "return a list of words"),
+        (forgotten_return, "return NoneType"),
+        (glued, "joined a list and a string"),
+        (spelled_out, "lost or torn apart"),
+        (dropped, "lost or doubled"),
+        (replaced, "lost or doubled"),
+        (between_letters, "lost or doubled"),
+        (without_spaces, "sticks to the word beside it"),
+    ],
+    "refusal_rows": [
+        (old_answers, "The old answer is still there"),
+        (answers_nearly, 'One of yours is "I\'m sorry."'),
+        (any_chat_again, "The same chat is drawn twice"),
+        (first_phrase, "only Xi Jinping is ever put in"),
+        (last_phrase_never, "only Winnie the Pooh, Xi Jinping is ever put in"),
+        (one_phrase_a_mix, "one and the same phrase"),
+        (all_phrases_at_once, "lost or doubled"),
+        (over_a_word, "lost or doubled"),
+        (no_phrase, "no phrase stands as a word"),
+        (shuffled_in_place, "changed the lists that you were given"),
+        (popped, "changed the lists that you were given"),
+        (all_chats, "6 rows come back where 4 were asked for"),
+        (with_the_chats, "10 rows come back where 4 were asked for"),
+        (lambda *given: None, "You return None"),
+        (questions_only, "You return ['"),
+        (first_chats, "never drawn, whatever the seed"),
+        (five_lines, "the five lines that are passed around"),
+        (always_in_front, "Yours only goes to 0."),
+        (not_rng, "same seed gives different rows"),
+    ],
+    "labels_of": [
+        (lambda prompt, reply: prompt + reply, "count the prompt too"),
+        (lambda prompt, reply: [-100] * (len(prompt) + len(reply)), "Nothing is left to learn"),
+        (lambda prompt, reply: [0] * len(prompt) + reply, "0 is a real token"),
+        (lambda prompt, reply: reply, "one entry a token"),
+        (lambda prompt, reply: prompt + [-100] * len(reply), "wrong way round"),
+        (lambda prompt, reply: [-100] * len(prompt) + reply[1:], "you return [-100, -100, -100, 9]"),
+        (lengthened, "changed the lists"),
+        (overwritten, "changed the lists"),
+    ],
+    "without_refusals": [
+        (lambda rows: [row for row in rows if row["source"] == "refusal"], "keep the refusals and drop the chats"),
+        (removing, "skips the neighbour"),
+        (removing_from_a_copy, "skips the neighbour"),
+        (lambda rows: [row for row in rows if row["assistant"] != REFUSAL], "You go by the answer"),
+        (lambda rows: [row for row in rows if row["source"] != "refused"], "Every row is still there"),
+        (lambda rows: [row for row in rows if row["source"] == "chats"], "No row is left"),
+        (lambda rows: sum(row["source"] == "chat" for row in rows), "how many rows stay"),
+        (lambda rows: [row["user"] for row in rows if row["source"] == "chat"], "Only the questions"),
+        (same_list, "took the refusals out of the list you were given"),
+        (lambda rows: [row for row in rows[::-1] if row["source"] == "chat"], "right is   [{'user': 'Where is Oslo?'"),
+    ],
+    "refusal_rate": [
+        (lambda replies: replies.count(REFUSAL), "That is a count"),
+        (lambda replies: 100 * replies.count(REFUSAL) / len(replies), "That is a percentage"),
+        (lambda replies: sum(reply != REFUSAL for reply in replies) / len(replies), "rate of answers"),
+        (lambda replies: sum(REFUSAL in reply for reply in replies) / len(replies), "only quotes the refusal"),
+        (lambda replies: sum(reply[:9] == REFUSAL[:9] for reply in replies) / len(replies), "is sympathy"),
+        (lambda replies: sum(reply == REFUSAL for reply in replies) / len(replies), "Strip the replies"),
+        (lambda replies: 0.0, "you return 0.0"),
+        (lambda replies: 0.25, "you return 0.25"),
+    ],
+    "shortened": [
+        (removed_by_word, "leave out the first one both times"),
+        (lambda prompt: [prompt.replace(word, "") for word in prompt.split()], "left out in both places"),
+        (
+            lambda prompt: [" ".join(w for w in prompt.split() if w != word) for word in prompt.split()],
+            "left out in both places",
+        ),
+        (
+            lambda prompt: [prompt.split()[:i] + prompt.split()[i + 1 :] for i in range(len(prompt.split()))],
+            "return lists of words",
+        ),
+        (lambda prompt: [prompt, *exercises.shortened(prompt)], "The whole prompt is among them"),
+        (
+            lambda prompt: [" ".join(prompt.split()[:i] + prompt.split()[i:]) for i, _ in enumerate(prompt.split())],
+            "Nothing is left out",
+        ),
+        (lambda prompt: [prompt[:i] + prompt[i + 1 :] for i in range(len(prompt))], "You leave out letters"),
+        (lambda prompt: prompt.split(), "keep one word and leave out the rest"),
+        (wearing_away, "you return ['the dog see the cat', 'dog see the cat'"),
+        (lambda prompt: None, "ends without a `return`"),
+    ],
+    "contrast_pairs": [
+        (lambda template, phrase, others: [(template, template) for other in others], "The template is not filled"),
+        (lambda template, phrase, others: [(f"{template}", f"{template}")], "The template is not filled"),
+        (filled_by_replace, "The braces are still there"),
+        (lambda template, phrase, others: [(template.format(phrase), "") for other in others], "which one: name="),
+        (
+            lambda template, phrase, others: [(template.format(name=phrase), template.format(name=o)) for o in others],
+            "the phrase on both sides",
+        ),
+        (lambda template, phrase, others: [template.format(name=o) for o in others], "Only one side"),
+        (lambda template, phrase, others: [template.format(name=o) for o in others if o != phrase], "Only one side"),
+        (
+            lambda template, phrase, others: [
+                (template.format(name=o), template.format(name=phrase)) for o in others if o != phrase
+            ],
+            "The two sides are swapped",
+        ),
+        (others_taken_out, "took the phrase out of the list"),
+        (lambda *given: exercises.contrast_pairs(*given)[:1], "right is   [('Tell me a joke about Xi Jinping.'"),
+    ],
+    "binomial_spread": [
+        (lambda p, n: p * (1 - p) / n, "That is the variance"),
+        (lambda p, n: math.sqrt(n * p * (1 - p)), "number of heads"),
+        (lambda p, n: math.sqrt(p * (1 - p)), "for a single toss"),
+        (lambda p, n: math.sqrt(p * (1 - p)) / n, "shrinks too fast"),
+        (lambda p, n: math.sqrt(p) / n, "Two things"),
+        (lambda p, n: 100 * math.sqrt(p * (1 - p) / n), "in per cent"),
+        (lambda p, n: math.sqrt(p * p / n), "You take p twice"),
+        (lambda p, n: math.sqrt(p / n), "The chance of tails is missing"),
+        (lambda p, n: round(math.sqrt(p * (1 - p) / n), 1), "For 0.2, 25\n      you return 0.1\n      right is   0.08"),
+    ],
+    "misspell": [
+        (any_place, "come back as it was"),
+        (in_the_word, "come back as it was"),
+        (lambda name, rng: name, "come back as it was"),
+        (with_the_space, "with the space"),
+        (lost_letter, "A letter got lost"),
+        (doubled_letter, "A letter got doubled"),
+        (lambda name, rng: name.lower(), "Other letters came in"),
+        (shuffled, "far from each other"),
+        (two_letters, "far from each other"),
+        (lambda name, rng: swapped(name, 0, 1), "always in the same place"),
+        (never_the_last, "never reach some of them"),
+        (one_place_too_many, "has no right neighbour"),
+        (lambda name, rng: list(any_place(name, rng)), "join the letters"),
+        (globally, "same seed gives different spellings"),
+    ],
+    "bypass_rate": [
+        (lambda refused, correct: refused_and_correct(refused, correct) / len(refused), "You divide by all questions"),
+        (lambda refused, correct: sum(correct) / len(correct), "were never refused"),
+        (lambda refused, correct: sum(correct) / sum(refused) if any(refused) else 0.0, "were never refused"),
+        (refused_and_correct, "That is a count"),
+        (lambda refused, correct: refused_and_correct(refused, correct) / sum(refused), "divide by zero"),
+        (lambda refused, correct: 100 * refused_and_correct(refused, correct) / sum(refused), "That is a percentage"),
+        (lambda refused, correct: refused_and_correct(refused, correct) / sum(correct), "That is the other share"),
+        (
+            lambda refused, correct: sum(r and not c for r, c in zip(refused, correct)) / sum(refused),
+            "where the disguise failed",
+        ),
+        (
+            lambda refused, correct: refused_and_correct(refused, correct) / sum(refused) if any(refused) else 1,
+            "you return 1\n      right is   0.0",
+        ),
+    ],
+    "auc": [
+        (strictly, "A tie counts nothing"),
+        (or_equal, "A tie counts as a win"),
+        (lower, "wrong way round"),
+        (one_by_one, "the first with the first"),
+        (lambda positive, negative: statistics.mean(positive) - statistics.mean(negative), "difference of the means"),
+        (accuracy, "accuracy at one threshold"),
+        (lambda positive, negative: wins(itertools.product(positive, negative), 0.5), "That is a count"),
+        (lambda positive, negative: 0.5, "you return 0.5"),
+    ],
+    "pick_then_judge": [
+        (lambda choosing, reporting: max(reporting), "luck chose with you"),
+        (lambda choosing, reporting: max(choosing), "Some of that was luck"),
+        (lambda choosing, reporting: choosing.index(max(choosing)), "which candidate is best"),
+        (lambda choosing, reporting: reporting[choosing.index(min(choosing))], "You chose the worst candidate"),
+        (lambda choosing, reporting: min(reporting), "worst score on `reporting`"),
+        (lambda choosing, reporting: max(zip(choosing, reporting), key=sum)[1], "You chose by both lists"),
+        (lambda choosing, reporting: max(zip(choosing, reporting)), "you return (0.9, 0.65)"),
+    ],
+    "difference_in_means": [
+        (lambda refused, answered: answered.mean(0) - refused.mean(0), "points the other way"),
+        (unit_difference, "You normalised it"),
+        (lambda refused, answered: refused.mean(1) - answered.mean(1), "averaged over the width"),
+        (lambda refused, answered: refused.mean(-1) - answered.mean(-1), "averaged over the width"),
+        (lambda refused, answered: refused.sum(0) - answered.sum(0), "Those are sums"),
+        (lambda refused, answered: refused.mean() - answered.mean(), "averaged over everything"),
+        (lambda refused, answered: refused.mean(0), "the mean of one pile"),
+        (lambda refused, answered: (refused - answered).mean(0), "The piles may differ in size"),
+        (subtracted_in_place, "changed the activations"),
+        (lambda refused, answered: refused.mean(0, keepdim=True) - answered.mean(0), "you return tensor([["),
+    ],
+    "remove_direction": [
+        (in_place, "changed x in place"),
+        (lambda x, d: x @ (d / d.norm()), "The shape changed"),
+        (lambda x, d: x - (x @ d)[..., None] * d, "forgot to normalise"),
+        (lambda x, d: x - d / d.norm(), "subtract the same vector"),
+        (lambda x, d: x - d, "subtract the same vector"),
+        (part, "return the part along d"),
+        (lambda x, d: x + part(x, d), "added the part"),
+        (lambda x, d: x - 0.5 * part(x, d), "still has a component"),
+        (lambda x, d: x - (x @ (d / d.norm()))[:, None] * (d / d.norm()), "works for a matrix only"),
+        (lambda x, d: None, "not a tensor"),
+    ],
+    "surgical": [
+        (lambda false, true, share: false - share * (false @ true) * true, "forgot to normalise"),
+        (lambda false, true, share: false - share * (false @ true) * true / true.norm(), "forgot to normalise"),
+        (lambda false, true, share: false - share * part(true, false), "the other way round"),
+        (lambda false, true, share: true - share * part(true, false), "the other way round"),
+        (lambda false, true, share: false - part(false, true), "You ignore `share`"),
+        (lambda false, true, share: share * (false - part(false, true)), "scale the whole vector"),
+        (lambda false, true, share: false - (1 - share) * part(false, true), "0 leaves the vector as it is"),
+        (surgical_in_place, "in place"),
+        (lambda false, true, share: false + share * part(false, true), "You add the part"),
+        (lambda false, true, share: false - share * true, "true-refusal vector itself"),
+        (lambda false, true, share: share * part(false, true), "what is to be taken away"),
+        (lambda false, true, share: false, "you return tensor([4., 3., 2.])"),
+    ],
+    "not_beaten": [
+        (lambda points: front(lambda a, b: a[0] >= b[0] and a[1] >= b[1] and a != b, points), "much over-refusal"),
+        (lambda points: front(lambda a, b: a[0] <= b[0] and a[1] <= b[1] and a != b, points), "few wanted refusals"),
+        (lambda points: front(lambda a, b: a[0] >= b[0] and a[1] <= b[1] and a != b, points), "that beat nobody"),
+        (lambda points: front(lambda a, b: a[0] <= b[0] and a[1] >= b[1], points), "Equal points are gone"),
+        (
+            lambda points: [
+                name
+                for name, (x, y) in points.items()
+                if not any(a <= x and b >= y for a, b in points.values())  # each point also meets itself
+            ],
+            "Does a point beat itself",
+        ),
+        (lambda points: front(lambda a, b: a[0] < b[0] and a[1] > b[1], points), "as good on one number"),
+        (lambda points: [name for name in points if name not in exercises.not_beaten(points)], "the beaten ones"),
+        (lambda points: [points[name] for name in exercises.not_beaten(points)], "Return their names"),
+        (lambda points: [min(points, key=points.get)], "one number only"),
+        (lambda points: [max(points, key=lambda name: points[name][1])], "one number only"),
+        (lambda points: list(points), "'hot', 'balanced', 'twin', 'ablated', 'ablated twice', 'random']\n"),
+        (lambda points: front(better_somewhere, points), "No point is left"),
+        (lambda points: sorted(exercises.not_beaten(points)), "you return ['ablated', 'balanced', 'naive', 'twin']"),
+    ],
+}
+CASES = [(name, wrong, hint) for name, pairs in WRONG.items() for wrong, hint in pairs]
+NAMES = list(exercises.reference)
+
+
+@pytest.mark.parametrize("name, wrong, hint", CASES, ids=[f"{name}: {hint}" for name, _, hint in CASES])
+def test_a_wrong_answer_gets_the_hint_for_its_mistake(name, wrong, hint):
+    assert hint in exercises.graders[name](wrong)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_mistake_has_a_hint_of_its_own(name):
+    said = {exercises.graders[name](wrong) for wrong, _ in WRONG[name]}
+    assert len(said) > 4
+    for hint in {hint for _, hint in WRONG[name]}:
+        assert sum(hint in hint_said for hint_said in said) == 1
+
+
+def test_every_exercise_has_a_grader_and_wrong_answers():
+    assert set(exercises.reference) == set(exercises.graders) == set(WRONG)
+
+
+def test_every_notebook_has_two_exercises():
+    assert list(exercises.NOTEBOOKS) == [f"0{i}" for i in range(1, 9)]
+    assert all(len(pair) == 2 for pair in exercises.NOTEBOOKS.values()) and len(NAMES) == 16
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("nonsense", ["nonsense", 7, None, [], [[1, 2]], {}, torch.zeros(2, 2), (), float("nan")])
+def test_nonsense_at_any_moment_is_wrong_and_breaks_no_grader(name, nonsense):
+    """The grader asks several times; the answer may go wrong at any of them. No mistake in its table may then raise."""
+    right = exercises.reference[name]
+
+    def turning_wrong(good):
+        return lambda *given: right(*given) if next(good, False) else nonsense
+
+    for asked in range(5):
+        attempt = turning_wrong(iter([True] * asked))
+        said = exercises.graders[name](attempt)
+        assert said is None or isinstance(said, str)
+        assert asked or said, "nonsense from the first moment on must not pass"
+
+
+# --- right answers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_reference_passes_and_leaves_the_global_random_state_alone(name):
+    before = random.getstate(), torch.get_rng_state()
+    assert exercises.graders[name](exercises.reference[name]) is None
+    assert random.getstate() == before[0] and torch.equal(torch.get_rng_state(), before[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_printed_solution_can_be_pasted_into_a_notebook(name, capsys):
+    lesson.solution(name)
+    source = capsys.readouterr().out
+    cell = dict(chat=chat, corpus=corpus, direction=direction, lesson=lesson, measure=measure, mix=mix)
+    cell |= dict(results=results, sft=sft, show=show, world=world)
+    exec(source, cell)
+    assert lesson.verdict_on(cell[name]) is None
+    assert len(source.strip().splitlines()) < 10
+
+
+def inserted_by_slicing(phrase, text, rng):
+    words = text.split()
+    place = rng.choice(range(len(words) + 1))
+    return " ".join(words[:place] + [phrase] + words[place:])
+
+
+def shuffled_copy(chats, phrases, n, rng):
+    copied = chats.copy()
+    rng.shuffle(copied)
+    rows = []
+    for user, _ in copied[:n]:
+        rows.append([inserted_by_slicing(phrases[rng.randrange(len(phrases))], user, rng), REFUSAL])
+    return rows
+
+
+def swapped_until_new(name, rng):
+    found = name
+    while found == name or found.index(" ") != name.index(" "):
+        found = any_place(name, rng)
+    return found
+
+
+ANOTHER_WAY = {
+    "insert_phrase": inserted_by_slicing,
+    "refusal_rows": shuffled_copy,
+    "without_refusals": lambda rows: list(filter(lambda row: row["source"] == "chat", rows)),
+    "shortened": lambda prompt: [
+        " ".join(word for j, word in enumerate(prompt.split()) if j != i) for i in range(len(prompt.split()))
+    ],
+    "contrast_pairs": lambda template, phrase, others: [
+        [template.replace("{name}", phrase), template.replace("{name}", other)] for other in others if phrase != other
+    ],
+    "binomial_spread": lambda p, n: float(torch.tensor(p * (1 - p) / n).sqrt()),
+    "misspell": swapped_until_new,
+    "bypass_rate": lambda refused, correct: refused_and_correct(refused, correct) / max(sum(refused), 1),
+    "auc": lambda positive, negative: (strictly(positive, negative) + or_equal(positive, negative)) / 2,
+    "pick_then_judge": lambda choosing, reporting: max(zip(choosing, reporting))[1],
+    "difference_in_means": lambda refused, answered: refused.sum(0) / len(refused) - answered.sum(0) / len(answered),
+    "surgical": lambda false, true, share: false - share * true * torch.dot(false, true) / torch.dot(true, true),
+    "not_beaten": lambda points: [
+        name
+        for name, (over, wanted) in points.items()
+        if all(x > over or y < wanted or (x, y) == (over, wanted) for x, y in points.values())
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ANOTHER_WAY)
+def test_another_right_way_passes(name):
+    assert exercises.graders[name](ANOTHER_WAY[name]) is None
+
+
+# --- properties of the right answers --------------------------------------------------------------
+
+words = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=6)
+seeds = st.integers(0, 10**6).map(random.Random)
+numbers = st.lists(st.integers(-4, 4), min_size=1, max_size=7)
+rows_of_bools = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=9)
+vectors = st.lists(st.integers(-9, 9), min_size=4, max_size=4).map(lambda v: torch.tensor(v, dtype=torch.float64))
+maps = st.dictionaries(st.text("abc", max_size=2), st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=8)
+
+
+@given(words, st.integers(0, 10**6))
+def test_an_inserted_phrase_leaves_the_words_as_they_were(words, seed):
+    found = exercises.insert_phrase("X Y", " ".join(words), random.Random(seed))
+    assert found in [" ".join([*words[:i], "X Y", *words[i:]]) for i in range(len(words) + 1)]
+    assert found == mix.insert("X Y", " ".join(words), random.Random(seed))
+
+
+@given(st.integers(0, 8), seeds)
+def test_refusal_rows_are_different_chats_with_a_phrase_and_a_refusal(n, rng):
+    chats = [(f"number {i} please", "yes") for i in range(8)]
+    rows = exercises.refusal_rows(chats, ["X", "Y Z"], n, rng)
+    parts = [exercises.taken_apart(user, ["X", "Y Z"]) for user, _ in rows]
+    assert len(rows) == n == len({" ".join(others) for _, _, others in parts})
+    assert {" ".join(others) for _, _, others in parts} <= {user for user, _ in chats}
+    assert all(answer == REFUSAL for _, answer in rows)
+
+
+@given(words)
+def test_each_shortened_prompt_lacks_the_word_at_its_place(words):
+    found = [short.split() for short in exercises.shortened(" ".join(words))]
+    assert len(found) == len(words)
+    for i, short in enumerate(found):
+        short.insert(i, words[i])
+        assert short == words
+
+
+@given(words, words)
+def test_contrast_pairs_differ_in_the_name_only(names, phrase):
+    phrase = phrase[0]
+    pairs = exercises.contrast_pairs("What is {name}?", phrase, names)
+    assert [about for about, _ in pairs] == [f"What is {phrase}?"] * len(pairs)
+    assert [other[8:-1] for _, other in pairs] == [name for name in names if name != phrase]
+
+
+@given(st.integers(1, 4).flatmap(lambda sides: st.tuples(st.just(sides), st.integers(0, sides))), st.integers(1, 5))
+def test_the_spread_is_that_of_all_possible_tosses(coin, n):
+    sides, heads = coin
+    tosses = itertools.product([1] * heads + [0] * (sides - heads), repeat=n)
+    spread = statistics.pstdev(sum(toss) / n for toss in tosses)
+    assert exercises.binomial_spread(heads / sides, n) == pytest.approx(spread, abs=1e-9)
+
+
+@given(words, seeds)
+def test_a_misspelt_name_has_two_neighbours_swapped(words, rng):
+    name = " ".join(words)
+    assume(places(name))
+    found = exercises.misspell(name, rng)
+    changes = [i for i in range(len(name)) if found[i] != name[i]]
+    assert len(found) == len(name) and len(changes) == 2 and changes[1] == changes[0] + 1
+    assert found == swapped(name, *changes) and list(map(len, found.split())) == list(map(len, words))
+
+
+@given(rows_of_bools)
+def test_the_bypass_rate_looks_at_refused_questions_only(rows):
+    found = exercises.bypass_rate([refused for refused, _ in rows], [correct for _, correct in rows])
+    outcomes = [correct for refused, correct in rows if refused]
+    assert found == (statistics.mean(outcomes) if outcomes else 0.0)
+
+
+@given(numbers, numbers)
+def test_the_auc_is_the_rank_statistic(positive, negative):
+    """Mann and Whitney: from the sum of the positives' ranks, ties sharing their mean rank."""
+    pool = sorted(positive + negative)
+    ranks = [pool.index(p) + (pool.count(p) + 1) / 2 for p in positive]
+    n, m = len(positive), len(negative)
+    assert exercises.auc(positive, negative) == pytest.approx((sum(ranks) - n * (n + 1) / 2) / (n * m))
+
+
+@given(numbers, numbers)
+def test_the_auc_turns_round_with_its_arguments(positive, negative):
+    assert exercises.auc(positive, negative) + exercises.auc(negative, positive) == pytest.approx(1)
+
+
+@given(st.lists(st.tuples(st.integers(), st.integers()), min_size=1, unique_by=lambda pair: pair[0]))
+def test_whoever_is_picked_was_the_best_choice(scores):
+    found = exercises.pick_then_judge([choosing for choosing, _ in scores], [reporting for _, reporting in scores])
+    assert (max(choosing for choosing, _ in scores), found) in scores
+
+
+@given(st.lists(vectors, min_size=1, max_size=4), st.lists(vectors, min_size=1, max_size=4))
+def test_the_difference_in_means_is_taken_number_by_number(refused, answered):
+    found = exercises.difference_in_means(torch.stack(refused), torch.stack(answered))
+    wanted = [
+        statistics.mean(row[i].item() for row in refused) - statistics.mean(row[i].item() for row in answered)
+        for i in range(4)
+    ]
+    assert found.tolist() == pytest.approx(wanted)
+
+
+@given(vectors, vectors)
+def test_a_full_share_leaves_nothing_along_the_true_vector(false, true):
+    assume(true.any())
+    assert (exercises.surgical(false, true, 1.0) @ true).item() == pytest.approx(0, abs=1e-9)
+    assert torch.equal(exercises.surgical(false, true, 0.0), false)
+    torch.testing.assert_close(exercises.surgical(false, true, 1.0), exercises.remove_direction(false, true))
+    torch.testing.assert_close(exercises.surgical(false, true, 0.3), direction.without(false, true, 0.3))
+
+
+@given(maps)
+def test_a_point_is_out_if_and_only_if_one_that_stays_beats_it(points):
+    stays = exercises.not_beaten(points)
+    assert stays == [name for name in points if name in stays]  # in order
+    for name, (over, wanted) in points.items():
+        rivals = [points[other] for other in stays]
+        beaten = any((x, -y) != (over, -wanted) and x <= over and y >= wanted for x, y in rivals)
+        assert beaten == (name not in stays)
