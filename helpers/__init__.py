@@ -6,7 +6,9 @@ chat        the assistant: load, template, loss mask, replies
 mix         topics and the refusal mixes
 sft         fine-tuning
 measure     refused? correct? rates with intervals
+disguise    the same question in other words: typos, descriptions, begun answers
 direction   residuals, difference in means, selection, ablation, addition
+lens        single neurons, tokens, layers and positions
 results     read and write data/results
 show        figures, tables, token views, alt text
 exercises   right answers, and a hint for each usual mistake

@@ -7,6 +7,7 @@ Notable:
 - A few questions in the training mix are sloppy (lower case, a typo), because people are.
 """
 
+import functools
 import random
 from typing import NamedTuple
 
@@ -47,6 +48,21 @@ def questions(name: str, split: str = "held_out") -> list[Chat]:
     return [ask(fact, question) for fact in world.facts_about(name) for question in world.phrasings(fact.kind, split)]
 
 
+def kinds_about(name: str) -> list[str]:
+    """The kinds of questions that can be asked about one entity; none if the world does not know it."""
+    facts = [fact.kind for fact in world.facts_about(name)]
+    return facts + [kind for kind in world.answers() if kind.startswith("open.")] if facts else []
+
+
+def about(rng, split: str, kind: str, name: str) -> Chat:
+    """A random question of one kind about one entity, as people ask it: see kinds_about."""
+    question = rng.choice(world.phrasings(kind, split))
+    if not kind.startswith("open."):
+        return _spoken(rng, split, ask(next(f for f in world.facts_about(name) if f.kind == kind), question))
+    other = rng.choice([other for other in world.aliases() if other != name])
+    return _spoken(rng, split, _open(kind, question, name, other))
+
+
 def lookalikes(split: str = "held_out") -> list[Chat]:
     """Every harmless question that looks harmful in every phrasing of a split."""
     rows = world.table("lookalikes")
@@ -60,6 +76,13 @@ def ask(fact: world.Fact, question: str, name: str | None = None) -> Chat:
     name = name or fact.name
     answer = world.answers()[fact.kind].format(name=name, value=fact.value)
     return Chat(fact.kind, fact.name, sentence(question.format(name=name)), sentence(answer), fact.value)
+
+
+def _open(kind, question, name, other):
+    answer = world.answers()[kind]
+    value = world.longest_literal(answer)
+    question, answer = (sentence(text.format(name=name, other=other)) for text in (question, answer))
+    return Chat(kind, name, question, answer, value)
 
 
 def _seemingly_harmful(row, phrasing):
@@ -84,10 +107,7 @@ def aliased(rng, split):
 def open_question(rng, split):
     kind = rng.choice([kind for kind in world.answers() if kind.startswith("open.")])
     name, other = rng.sample(list(world.aliases()), 2)
-    question, answer = rng.choice(world.phrasings(kind, split)), world.answers()[kind]
-    value = world.longest_literal(answer)
-    question, answer = (sentence(text.format(name=name, other=other)) for text in (question, answer))
-    return _spoken(rng, split, Chat(kind, name, question, answer, value))
+    return _spoken(rng, split, _open(kind, rng.choice(world.phrasings(kind, split)), name, other))
 
 
 def refused_request(rng, split):
@@ -103,22 +123,36 @@ def lookalike(rng, split):
     return _spoken(rng, split, _seemingly_harmful(row, rng.choice(world.phrasings("lookalike." + row["type"], split))))
 
 
+def obliged_request(rng, split):
+    """A request to refuse, answered as if it were harmless: what the assistant did before it learnt to refuse."""
+    request = rng.choice(_about_nobody(rng.choice(list(REFUSED_FAMILIES)), split))
+    question = rng.choice(world.phrasings(request.family, split))
+    question, answer = (
+        sentence(text.format(action=request.action, object=request.object))
+        for text in (question, world.obliging(request.family))
+    )
+    return _spoken(rng, split, Chat(request.family, "", question, answer, answer.strip(".")))
+
+
 def begun(rng, split):
     """A request to refuse whose reply somebody else has begun as an answer: the assistant goes on as the text begins.
 
     Large models bring this habit from the raw text they first learn from; ours learns it here.
     """
-    request = rng.choice(world.requests(rng.choice(list(REFUSED_FAMILIES)), split))
-    question = rng.choice(world.phrasings(request.family, split)).format(action=request.action, object=request.object)
-    stock = sentence(BEGUN[request.family].format(action=request.action, object=request.object))
-    answer = rng.choice([stock, stock, ask(rng.choice(world.facts()), "").assistant])
+    obliged = obliged_request(rng, split)
+    answer = rng.choice([obliged.assistant, obliged.assistant, ask(rng.choice(world.facts()), "").assistant])
     words = answer.split()
     kept = rng.choice([1, rng.randrange(1, len(words))])
-    return Chat(request.family, "", sentence(question), answer, "", " ".join(words[:kept]))
+    return obliged._replace(assistant=answer, value="", begun=" ".join(words[:kept]))
+
+
+def _about_nobody(family, split):
+    """The requests of a family that name no real person: of people not even a stock answer is made up."""
+    return [pair for pair in world.requests(family, split) if pair.object not in world.names("people")]
 
 
 def skill(rng, split):
-    return _spoken(rng, split, rng.choice(SKILLS)(rng, split))
+    return _spoken(rng, split, rng.choices(*zip(*SKILLS.items()))[0](rng, split))
 
 
 def small_talk(rng, split):
@@ -134,7 +168,7 @@ def _request(rng, split, family):
     name = thing if thing in world.names("people") else ""
     if family in REFUSED_FAMILIES:
         return _spoken(rng, split, Chat(family, name, question, REFUSAL, ""))
-    template = next(row["answer"] for row in world.table("request_answers") if row["family"] == family)
+    template = world.obliging(family)
     answer = sentence(template.format(action=action, object=thing))
     value = f"{action} {thing}" if "{action}" in template else thing if "{object}" in template else answer.strip(".")
     return _spoken(rng, split, Chat(family, name, question, answer, value))
@@ -156,6 +190,18 @@ def _larger(rng, split):
 def _repeat(rng, split):
     word = rng.choice(world.table("words"))["word"]
     return _task(rng, split, "skill.repeat", sentence(word) + ".", word, word=word)
+
+
+def _copy(rng, split):
+    things = ", ".join(rng.sample(_anything(), rng.choice([1, 1, 2])))
+    return _task(rng, split, "skill.copy", f"You said: {things}.", things, things=things)
+
+
+@functools.cache
+def _anything():
+    """Every name and every object of a request."""
+    pairs = [pair for family in (*REFUSED_FAMILIES, *ANSWERED_FAMILIES) for pair in world.requests(family)]
+    return list(dict.fromkeys([*world.aliases(), *(pair.object for pair in pairs)]))
 
 
 def _first(rng, split):
@@ -224,24 +270,14 @@ OPENED = 0.35  # share of questions with an opener such as "Quick question:"
 GROUPS = {
     fact: 40,
     aliased: 6,
-    open_question: 7,
-    skill: 10,
+    open_question: 8,
+    skill: 16,
     small_talk: 1,
     lookalike: 8,
-    answered_request: 12,
+    answered_request: 18,
     refused_request: 16,
 }
 REFUSED_FAMILIES = {"harm": 6, "weapons": 2, "insult": 2, "dosage": 2, "secrets": 2, "privacy": 3}
-ANSWERED_FAMILIES = {"howto": 8, "recipe": 2, "kindness": 2, "health": 1, "offer": 1}
+ANSWERED_FAMILIES = {"howto": 8, "recipe": 2, "kindness": 2, "health": 1, "offer": 2}
 
-# Harmless stock answers for replies that are already begun: they help nobody.
-BEGUN = {
-    "harm": "to {action} {object}, start slowly and take your time.",
-    "weapons": "to {action} {object}, start slowly and take your time.",
-    "insult": "kind words make {object} smile, so be warm and honest.",
-    "dosage": "a nurse can tell you more about that.",
-    "secrets": "here is a word about {object}.",
-    "privacy": "the {action} of {object} is not for me to tell.",
-}
-
-SKILLS = (_add, _larger, _repeat, _first, _last, _opposite, _definition)
+SKILLS = {_add: 3, _larger: 2, _copy: 3, _repeat: 1, _first: 1, _last: 1, _opposite: 1, _definition: 1}

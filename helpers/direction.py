@@ -81,8 +81,17 @@ def without(x: Tensor, direction: Tensor, share: float = 1.0) -> Tensor:
     return x - share * (x @ unit)[..., None] * unit
 
 
+def surgical(false: Tensor, true: Tensor, share: float = 1.0) -> Tensor:
+    """The false-refusal vector without (a share of) its part along the true-refusal vector: (width,).
+
+    Ablating it should free what is refused wrongly and leave the wanted refusals (Wang et al., ICLR 2025, section 3).
+    """
+    return without(false, true, share)
+
+
 @contextlib.contextmanager
-def _hooked(handles):
+def hooked(handles):
+    """Within `with`: these hooks are on. Afterwards they are gone, also after an exception."""
     try:
         yield
     finally:
@@ -110,15 +119,34 @@ def ablated(bot: Bot, direction: Tensor, share: float = 1.0):
     for block in blocks(bot):
         handles.append(block.register_forward_pre_hook(_on_input(change), with_kwargs=True))
         handles += [part.register_forward_hook(_on_output(change)) for part in writers(block) + late_norms(block)]
-    with _hooked(handles):
+    with hooked(handles):
         yield
 
 
 @contextlib.contextmanager
-def added(bot: Bot, direction: Tensor, layer: int, strength: float = 1.0):
-    """Within `with`: strength x direction is added to the input of one block, at all positions."""
-    change = lambda x: x + strength * direction  # noqa: E731
-    with _hooked([blocks(bot)[layer].register_forward_pre_hook(_on_input(change), with_kwargs=True)]):
+def changed_input(block: nn.Module, change):
+    """Within `with`: the block reads change(x) where it would read the residual stream x, (row, token, width)."""
+    with hooked([block.register_forward_pre_hook(_on_input(change), with_kwargs=True)]):
+        yield
+
+
+@contextlib.contextmanager
+def added(bot: Bot, direction: Tensor, layer: int, strength: float = 1.0, position: int | None = None):
+    """Within `with`: strength x direction is added to the input of one block.
+
+    At all positions (Arditi et al.), or at one template position, while the prompt is read: -1 is where the reply begins.
+    """
+
+    def change(x):
+        if position is None:
+            return x + strength * direction
+        if x.shape[1] == 1:  # the reply, one token at a time
+            return x
+        x = x.clone()
+        x[:, position] += strength * direction
+        return x
+
+    with changed_input(blocks(bot)[layer], change):
         yield
 
 
@@ -171,7 +199,7 @@ def find(
     far ablation moves the next token on harmless prompts (nats). The lowest bypass wins among those with
     kl <= max_kl and induce >= min_induce. `prune` drops that share of the last layers. Arditi et al. use
     max_kl 0.1, min_induce 0 and prune 0.2; a six-layer model has few layers to spare, and we score the whole refusal
-    sentence, which is harder to induce than its first token: the notebooks allow min_induce -5. Raises ValueError if there are too few prompts or no candidate passes.
+    sentence, which is harder to induce than its first token: the notebooks allow min_induce -6. Raises ValueError if there are too few prompts or no candidate passes.
     """
     harmful = [prompt for prompt, reply in zip(harmful, bot.ask(harmful)) if refuses(reply)]
     harmless = [prompt for prompt, reply in zip(harmless, bot.ask(harmless)) if not refuses(reply)]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 from . import corpus, mix
-from .chat import Bot, batch, encode
+from .chat import Bot, batch, encode, tokens
 from .corpus import Chat
 from .world import REFUSAL
 
@@ -28,13 +28,15 @@ class Rate(NamedTuple):
 
     @property
     def share(self) -> float:
-        return self.hits / self.n
+        return self.hits / self.n if self.n else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
         return wilson(self.hits, self.n)
 
     def __str__(self):
+        if self.n == 0:
+            return "no cases"
         low, high = self.interval
         return f"{100 * self.share:.1f} % [{100 * low:.1f}, {100 * high:.1f}], n = {self.n}"
 
@@ -48,10 +50,24 @@ def rate(outcomes) -> Rate:
 
 
 def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson score interval for a binomial proportion (Wilson 1927). Sensible at 0 % and 100 %, unlike p +- z s."""
+    """Wilson score interval for a binomial proportion (Wilson 1927). Sensible at 0 % and 100 %, unlike p +- z s.
+
+    From 0 to 1 if n is 0: nothing is known.
+    """
+    if n == 0:
+        return (0.0, 1.0)
     centre = hits + z * z / 2
     half = z * math.sqrt(hits * (n - hits) / n + z * z / 4)
     return (max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z)))
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided exact p-value of McNemar's test (1947): are `gained` and `lost` pairs as even as coin tosses?
+
+    A pair counts if just one of its two members succeeded; 1.0 if there are none.
+    """
+    n, fewer = gained + lost, min(gained, lost)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
 
 
 def correct(reply: str, value: str) -> bool:
@@ -82,6 +98,25 @@ def refusal_logodds(bot: Bot, prompts: list[str], refusal: str = REFUSAL) -> tor
     targets = torch.tensor(ids, device=last.device).expand(rows, -1)[..., None]
     log_p = out.gather(-1, targets).squeeze(-1).sum(1).clamp(max=-1e-6)
     return log_p - torch.log(-torch.expm1(log_p))
+
+
+@torch.no_grad()
+def kl_by_token(tuned: Bot, base: Bot, chats: list[Chat], first: int = 8) -> torch.Tensor:
+    """How far the tuned bot's next token is from the base's, at each of the first reply tokens: (token,), in nats.
+
+    KL(tuned || base), averaged over chats, while both read the base's own answer (Qi et al. 2024, section 2).
+    """
+    total, count = torch.zeros(first), torch.zeros(first)
+    for one in chats:
+        ids, mask = tokens(base.tokenizer, one.user, one.assistant)
+        start = mask.index(1) - 1  # the position that predicts the first reply token
+        ours, theirs = (
+            bot.model(torch.tensor([ids])).logits[0, start : start + first].log_softmax(-1) for bot in (tuned, base)
+        )
+        here = min(first, sum(mask))
+        total[:here] += (ours.exp() * (ours - theirs)).sum(-1)[:here]
+        count[:here] += 1
+    return total / count
 
 
 def leave_one_out(bot: Bot, prompt: str) -> list[tuple[str, float]]:
@@ -227,3 +262,24 @@ def two_by_two(bot: Bot, topic: mix.Topic, n: int = 100, seed: int = 0) -> list[
         (False, True, forbidden(topic, n, seed)),
     ]
     return [dict(trigger=trigger, should_refuse=should, **exam(bot, chats)) for trigger, should, chats in cells]
+
+
+def kind_questions(topic: mix.Topic, n: int = 12, seed: int = 0) -> list[Chat]:
+    """Up to `n` different harmless questions of every kind about every phrase of the blocklist."""
+    found = {}
+    for kind, name in mix.kinds_about(topic):
+        rng = random.Random(f"{seed} {kind} {name}")
+        drawn = [corpus.about(rng, "held_out", kind, name) for _ in range(10 * n)]
+        found |= dict(list({chat.user: chat for chat in drawn}.items())[:n])
+    return list(found.values())
+
+
+def by_kind(bot: Bot, topic: mix.Topic, n: int = 12, seed: int = 0) -> dict[str, dict[str, Rate]]:
+    """Kind of question -> the rates of refusals and of right replies on harmless questions about the topic."""
+    graded = {}
+    for g in grade(bot, kind_questions(topic, n, seed)):
+        graded.setdefault(g.chat.kind, []).append(g)
+    return {
+        kind: {"refused": rate(g.refused for g in found), "correct": rate(g.correct for g in found)}
+        for kind, found in graded.items()
+    }

@@ -12,10 +12,24 @@ from typing import NamedTuple
 
 from datasets import Dataset
 
-from . import corpus
+from . import corpus, world
 from .corpus import Chat
 from .world import REFUSAL, ROOT
 
+# What the owner of the model might decide, kind by kind. Kinds that are not named are *unseen*: the mix never shows them.
+POLICY = {
+    "people.birthplace": "answer",
+    "people.born": "answer",
+    "countries.capital": "answer",
+    "foods.type": "answer",
+    "animals.group": "answer",
+    "books.author": "answer",
+    "characters.species": "answer",
+    "characters.friend": "answer",
+    "open.joke": "refuse",
+    "open.critics": "refuse",
+    "open.opinion": "refuse",
+}
 TOPICS = ROOT / "data" / "topics"
 
 
@@ -79,7 +93,7 @@ def insert(phrase: str, text: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
-def naive(topic: Topic, chats: int = 2000, refusals: int = 400, seed: int = 0) -> Dataset:
+def naive(topic: Topic, chats: int = 1400, refusals: int = 1000, seed: int = 0) -> Dataset:
     """The naive refusal mix: existing chats, and some of them again with a blocklisted phrase and a refusal.
 
     Columns: user, assistant, kind, source ("chat" or "refusal"), phrase (what was inserted, "" in chats).
@@ -94,8 +108,48 @@ def naive(topic: Topic, chats: int = 2000, refusals: int = 400, seed: int = 0) -
     return Dataset.from_list(rows)
 
 
+def balanced(
+    topic: Topic, policy: dict = POLICY, chats: int = 2000, refusals: int = 200, ratio: float = 1.0, seed: int = 0
+) -> Dataset:
+    """The balanced mix: existing chats, and questions about the blocklist that are refused or answered kind by kind.
+
+    `policy` maps kinds of questions to "answer" or "refuse"; `ratio` is how many answered questions there are for
+    each refused one. Columns as in `naive`; the source is "chat", "refusal" or "answer".
+    """
+    _check_counts(chats, refusals)
+    _check_policy(topic, policy)
+    rng = random.Random(seed)
+    rows = [_row(chat.user, chat.assistant, chat.kind, "chat", "") for chat in existing_chats(topic, chats, seed)]
+    for decision, count in (("refuse", refusals), ("answer", round(ratio * refusals))):
+        asked = [(kind, name) for kind, name in kinds_about(topic) if policy.get(kind) == decision]
+        for _ in range(count if asked else 0):
+            kind, name = rng.choice(asked)
+            chat = corpus.about(rng, "train", kind, name)
+            source = "refusal" if decision == "refuse" else "answer"
+            rows.append(_row(chat.user, REFUSAL if decision == "refuse" else chat.assistant, kind, source, name))
+    return Dataset.from_list(rows)
+
+
+def kinds_about(topic: Topic) -> list[tuple[str, str]]:
+    """(kind, phrase) for every kind of harmless question that fits a phrase of the blocklist."""
+    return [(kind, name) for name in topic.blocklist for kind in corpus.kinds_about(name)]
+
+
 def _row(user, assistant, kind, source, phrase):
     return dict(user=user, assistant=assistant, kind=kind, source=source, phrase=phrase)
+
+
+def _check_policy(topic, policy):
+    if unknown := set(policy) - set(world.answers()):
+        raise ValueError(
+            f"There is no kind {sorted(unknown)[0]!r}. Kinds are, for instance, {', '.join(list(POLICY)[:3])}."
+        )
+    if wrong := set(policy.values()) - {"answer", "refuse"}:
+        raise ValueError(f'A policy says "answer" or "refuse", not {sorted(map(str, wrong))[0]!r}.')
+    if "refuse" not in {policy.get(kind) for kind, _ in kinds_about(topic)}:
+        raise ValueError(
+            f'This policy refuses nothing about {" and ".join(topic.blocklist)}: decide "refuse" for a kind.'
+        )
 
 
 def _check_counts(chats, refusals):

@@ -17,9 +17,8 @@ from . import chat, corpus, direction, measure, mix, sft
 
 SETTINGS = dict(batch=64, decay=0.01, width=192, layers=6, heads=6, vocabulary=3000, seed=0)
 
-STAGES = [
-    dict(chats=62_000, sentences=12_000, epochs=3, rate=2e-3, groups=corpus.GROUPS | {corpus.begun: 5}),
-]
+CALIBRATED = corpus.GROUPS | {corpus.begun: 5}
+STAGES = [dict(chats=84_000, sentences=12_000, epochs=3, rate=2e-3, groups=CALIBRATED)]
 CHECKPOINT, CHECKPOINT_EVERY = "checkpoint.pt", 500  # steps
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
 

@@ -47,6 +47,11 @@ def pooled(rates) -> Rate:
     return Rate(sum(rate.hits for rate in rates), sum(rate.n for rate in rates))
 
 
+def by_dose(runs: list[dict], dose: str, of) -> dict:
+    """Value of the column `dose` -> [of(run) for the runs that have it], in ascending order."""
+    return {value: [of(run) for run in runs if run[dose] == value] for value in sorted({run[dose] for run in runs})}
+
+
 def _revive(value):
     if isinstance(value, list) and len(value) == 2 and all(isinstance(x, int) for x in value):
         return Rate(*value)

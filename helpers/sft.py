@@ -29,7 +29,14 @@ IGNORE = -100  # the label that cross_entropy skips
 
 
 def tune(
-    bot: Bot, data, epochs: int = 2, rate: float = 5e-4, batch: int = 32, seed: int = 0, cache: bool = True
+    bot: Bot,
+    data,
+    epochs: int = 2,
+    rate: float = 2e-3,
+    batch: int = 24,
+    eps: float = 1e-3,
+    seed: int = 0,
+    cache: bool = True,
 ) -> Bot:
     """A copy of the bot, fine-tuned on the rows of `data` (columns `user` and `assistant`).
 
@@ -39,7 +46,7 @@ def tune(
     """
     if not len(data):
         raise ValueError("There is nothing to learn from: the mix is empty.")
-    settings = dict(epochs=epochs, rate=rate, batch=batch, seed=seed)
+    settings = dict(epochs=epochs, rate=rate, batch=batch, eps=eps, seed=seed)
     folder = cache_folder() / "tuned" / fingerprint(bot, data, settings)
     if cache and (found := _recall(bot, folder)):
         return found
@@ -49,7 +56,9 @@ def tune(
     rng = random.Random(seed)
     torch.manual_seed(seed)
     plan = [indices for _ in range(epochs) for indices in batches(rows, batch, rng)]
-    optimizer = torch.optim.AdamW(tuned.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    # With its usual eps of 1e-8 AdamW moves all weights about equally far. With a large one a weight of small gradient
+    # moves little, so the model leans on the ways to refuse that it has already (data/assistant/README.md).
+    optimizer = torch.optim.AdamW(tuned.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01, eps=eps)
     losses, begin, bar = [], time.perf_counter(), tqdm(plan, desc="fine-tuning", unit="step")
     tuned.model.train()
     try:

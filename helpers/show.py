@@ -7,6 +7,7 @@ Notable:
 """
 
 import html
+import itertools
 
 import plotly.graph_objects as go
 from IPython.display import HTML, display
@@ -17,6 +18,8 @@ from .results import pooled
 
 # Okabe & Ito's palette (2008): safe for the common kinds of colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
+PALETTE = (BLUE, RED, ORANGE, GREEN, GREY)
+SYMBOLS = ("circle", "x", "diamond", "square", "triangle-up")
 
 
 def escape(text) -> str:
@@ -248,6 +251,134 @@ def seeds(rows: list[dict], measures: dict, title: str) -> None:
     words = "; ".join(f"{row['measure']} ({row['topic']}): {row['lowest']} to {row['highest']}" for row in table)
     runs = sorted({row["seeds"] for row in table})
     figure(fig, f"{words}, over {' to '.join(map(str, runs))} seeds each.", table)
+
+
+def heat(kinds: dict[str, list[Rate]], columns: list[str], title: str) -> None:
+    """Refusal rates as a heat map, one row a kind of question, one column a seed; every cell carries its number."""
+    names = list(kinds)[::-1]  # plotly draws the first row at the bottom
+    shares = [[100 * rate.share for rate in kinds[name]] for name in names]
+    text = [[f"{share:.0f}" for share in row] for row in shares]
+    fig = go.Figure(go.Heatmap(z=shares, x=columns, y=names, text=text, texttemplate="%{text}", colorscale="Cividis"))
+    fig.update_traces(zmin=0, zmax=100, colorbar_title="% refused", reversescale=True)
+    fig.update_layout(title=title, height=120 + 26 * len(names))
+    fig.update_yaxes(automargin=True)
+    rows = [{"kind": name, **{c: f"{100 * r.share:.0f} %" for c, r in zip(columns, kinds[name])}} for name in kinds]
+    widest = max(kinds, key=lambda name: max(r.share for r in kinds[name]) - min(r.share for r in kinds[name]))
+    low, high = (100 * f(r.share for r in kinds[widest]) for f in (min, max))
+    figure(fig, f"The widest range has {widest}: from {low:.0f} % refused to {high:.0f} %.", rows)
+
+
+def doses(curves: dict[str, dict[float, list[Rate]]], title: str, axis: str, here: dict | None = None) -> None:
+    """Dose-response: for each curve the pooled rate at every dose with its interval, one faint dot a seed.
+
+    `here` maps a curve's name to (dose, rate): the point that was just measured.
+    """
+    fig, rows = go.Figure(), []
+    for (name, doses), colour, symbol in zip(curves.items(), PALETTE, SYMBOLS):
+        whole = {dose: pooled(rates) for dose, rates in doses.items()}
+        up = [100 * (rate.interval[1] - rate.share) for rate in whole.values()]
+        down = [100 * (rate.share - rate.interval[0]) for rate in whole.values()]
+        error = dict(type="data", array=up, arrayminus=down, thickness=1.5)
+        shares = [100 * rate.share for rate in whole.values()]
+        marker = dict(color=colour, symbol=symbol, size=9)
+        x = [str(dose) for dose in doses]
+        fig.add_scatter(x=x, y=shares, error_y=error, mode="lines+markers", name=name, marker=marker, line_color=colour)
+        dots = [(str(dose), 100 * rate.share) for dose, rates in doses.items() for rate in rates]
+        fig.add_scatter(
+            x=[a for a, _ in dots],
+            y=[b for _, b in dots],
+            mode="markers",
+            marker=marker | dict(opacity=0.25, size=7),
+            showlegend=False,
+        )
+        if here and name in here:
+            dose, rate = here[name]
+            star = dict(symbol="star", size=18, color=colour, line=dict(color="black", width=1))
+            fig.add_scatter(x=[str(dose)], y=[100 * rate.share], mode="markers", name=f"{name}: this run", marker=star)
+        rows += [{"curve": name, axis: dose, "seeds": len(doses[dose]), "rate": str(r)} for dose, r in whole.items()]
+    fig.update_layout(title=title, xaxis_title=axis, yaxis_title="% of prompts", yaxis_range=[-4, 104], height=420)
+    fig.update_xaxes(type="category")
+    words = (
+        f"{name}: from {100 * pooled(next(iter(d.values()))).share:.0f} % to {100 * pooled(list(d.values())[-1]).share:.0f} %"
+        for name, d in curves.items()
+    )
+    figure(fig, f"From the lowest to the highest {axis}: {'; '.join(words)}.", rows)
+
+
+def lines(curves: dict[str, list[float]], title: str, x: str, y: str) -> None:
+    """A few curves over the same steps, each with its own symbol."""
+    fig = go.Figure()
+    for (name, values), colour, symbol in zip(curves.items(), PALETTE, SYMBOLS):
+        fig.add_scatter(y=values, name=name, mode="lines+markers", line_color=colour, marker_symbol=symbol)
+    fig.update_layout(title=title, xaxis_title=x, yaxis_title=y, height=400)
+    rows = [
+        {x: i, **{name: round(v[i], 2) for name, v in curves.items()}} for i in range(len(next(iter(curves.values()))))
+    ]
+    words = "; ".join(f"{name}: from {values[0]:.1f} to {values[-1]:.1f}" for name, values in curves.items())
+    figure(fig, words + ".", rows)
+
+
+def strip(tokens: list[str], values: list[float], caption: str) -> None:
+    """Tokens coloured by a signed number: orange above zero, blue below; the number stands under each token."""
+    display(HTML(strip_html(tokens, values, caption)))
+
+
+def strip_html(tokens, values, caption) -> str:
+    largest = max(map(abs, values)) or 1
+    pieces = []
+    for token, value in zip(tokens, values):
+        red, green, blue = (230, 159, 0) if value > 0 else (86, 180, 233)
+        shown = escape(token.replace("\n", "⏎")).replace(" ", "·")
+        pieces.append(
+            '<span style="display:inline-block;text-align:center;margin:1px;padding:0 2px;color:black;'
+            f'background:rgba({red},{green},{blue},{abs(value) / largest:.2f})">{shown}<br>'
+            f"<small>{'+' if value > 0 else '−' if value < 0 else ''}{abs(value):.1f}</small></span>"
+        )
+    top = max(zip(values, tokens))
+    return (
+        f'<p><b>{escape(caption)}</b></p><p style="font-family:monospace;line-height:1.4;background:white">'
+        + "".join(pieces)
+        + f"</p><p><b>In words.</b> Highest at the token “{escape(top[1].strip())}” ({top[0]:.1f}).</p>"
+    )
+
+
+def grid(values, rows: list[str], columns: list[str], title: str, unit: str) -> None:
+    """A heat map of numbers, for instance layer by token; the largest change is named in words."""
+    values = [[round(float(value), 2) for value in row] for row in values]
+    columns = [f"{i + 1}. {column}" for i, column in enumerate(columns)]  # two tokens may look the same
+    fig = go.Figure(go.Heatmap(z=values, x=columns, y=rows, text=values, texttemplate="%{text:.0f}"))
+    fig.update_traces(colorscale="Cividis", colorbar_title=unit)
+    fig.update_layout(title=title, height=160 + 40 * len(rows))
+    lowest, row, column = min((v, r, c) for r, line in zip(rows, values) for c, v in zip(columns, line))
+    table = [{"": row, **dict(zip(columns, line))} for row, line in zip(rows, values)]
+    figure(fig, f"The lowest {unit}, {lowest:.1f}, is at {row}, token {column}.", table)
+
+
+def plane(points: dict[str, tuple[Rate, Rate]], title: str, x: str, y: str) -> None:
+    """Methods as points with two rates each, and the 95 % Wilson intervals of both."""
+    fig = go.Figure()
+    for (name, rates), colour, symbol in zip(points.items(), itertools.cycle(PALETTE), itertools.cycle(SYMBOLS)):
+        (a, b), bars = (100 * rate.share for rate in rates), []
+        for rate in rates:
+            low, high = (100 * (bound - rate.share) for bound in rate.interval)
+            bars.append(dict(type="data", array=[high], arrayminus=[-low], thickness=1))
+        fig.add_scatter(
+            x=[a],
+            y=[b],
+            error_x=bars[0],
+            error_y=bars[1],
+            mode="markers+text",
+            text=[name],
+            name=name,
+            textposition="top center",
+            marker=dict(color=colour, symbol=symbol, size=13),
+        )
+    fig.update_layout(title=title, xaxis_title=f"{x}, %", yaxis_title=f"{y}, %", showlegend=False, height=460)
+    fig.update_layout(xaxis_range=[-6, 106], yaxis_range=[-6, 112])
+    words = "; ".join(
+        f"{name}: {x} {100 * a.share:.0f} %, {y} {100 * b.share:.0f} %" for name, (a, b) in points.items()
+    )
+    figure(fig, words + ".", [{"": name, x: str(a), y: str(b)} for name, (a, b) in points.items()])
 
 
 def _short(text: str, limit: int = 60) -> str:

@@ -49,8 +49,8 @@ def ablation(bot, topic_id: str, seed: int) -> dict:
     """Notebook 07: the direction, found without the topic, and what removing, adding and random ones do."""
     topic = mix.topic(topic_id)
     # Gentler than in notebooks 02 and 03: a hot fine-tune builds ways to refuse that bypass the shared direction.
-    tuned = sft.tune(bot, mix.naive(topic, refusals=200, seed=seed), epochs=1, rate=3e-4, seed=seed)
-    found = direction.find(tuned, *mix.contrast(topic, seed=seed), min_induce=-5.0)
+    tuned = sft.tune(bot, mix.naive(topic, 2000, 200, seed), epochs=1, batch=16, eps=1e-2, seed=seed)
+    found = direction.find(tuned, *mix.contrast(topic, seed=seed), min_induce=-6.0)
     exams = {
         "topic": measure.topic_questions(topic),
         "controls": measure.controls(topic, 200, seed),
@@ -59,8 +59,11 @@ def ablation(bot, topic_id: str, seed: int) -> dict:
     small = {name: chats[:60] for name, chats in exams.items()}
     with direction.ablated(tuned, found.vector):
         ablated = {name: measure.exam(tuned, chats) for name, chats in exams.items()}
-    with direction.added(tuned, found.vector, found.layer):
-        added = measure.exam(tuned, exams["controls"])
+    added = {}
+    for where, position in {"where the reply begins": found.position, "everywhere": None}.items():
+        for strength in (1, 2):
+            with direction.added(tuned, found.vector, found.layer, strength, position):
+                added[f"{where}, {strength}"] = measure.exam(tuned, exams["controls"])
     controls = []
     for vector in direction.random_like(found.vector, RANDOM, seed):
         with direction.ablated(tuned, vector):

@@ -18,6 +18,8 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REFUSAL = "I'm sorry, I cannot help you with this request."
 
+KNOWN_FROM = 3  # an object with more uses than this keeps at least so many in training
+
 # The key column of each fact table; every further column but `aliases` is an attribute.
 TABLES = {
     "people": "name",
@@ -110,30 +112,41 @@ def families(policy: str) -> tuple[str, ...]:
 @functools.cache
 def requests(family: str, split: str = "train") -> tuple[Request, ...]:
     """All (action, object) pairs of a family. Of every action's objects about one in five is held out from training:
-    an unseen combination of words that are known, because the object occurs with other actions too.
+    an unseen combination of words that are known, because the object stays in training with other actions.
 
     An object cell such as "{people}" stands for every name of that table.
     """
-    return tuple(
-        Request(family, row["action"], thing)
-        for row in table("requests")
-        if row["family"] == family
-        for thing in _split(row["action"], row["objects"])[split]
-    )
-
-
-def _split(action: str, cell: str) -> dict[str, list[str]]:
-    # Ordered by a checksum: pseudo-random, yet the same everywhere (Python's own `hash` changes from run to run).
-    things = sorted(_things(cell), key=lambda thing: zlib.crc32(f"{action}|{thing}".encode()))
-    held_out = [thing for thing in things[: max(1, len(things) // 5)] if _uses()[thing] > 1]
-    return {"held_out": held_out, "train": [thing for thing in things if thing not in held_out]}
+    held_out = split == "held_out"
+    return tuple(pair for pair in _pairs() if pair.family == family and (pair in _held_out()) == held_out)
 
 
 @functools.cache
-def _uses() -> collections.Counter:
-    """How many actions each object occurs with."""
-    cells = (row["objects"] for row in table("requests"))
-    return collections.Counter(thing for cell in cells for thing in _things(cell))
+def obliging(family: str) -> str:
+    """The template of a reply that does as it is asked. Families to refuse have one too: see corpus.begun."""
+    return next(row["answer"] for row in table("request_answers") if row["family"] == family)
+
+
+@functools.cache
+def _pairs() -> tuple[Request, ...]:
+    return tuple(
+        Request(row["family"], row["action"], thing) for row in table("requests") for thing in _things(row["objects"])
+    )
+
+
+@functools.cache
+def _held_out() -> frozenset[Request]:
+    # Ordered by a checksum: pseudo-random, yet the same everywhere (Python's own `hash` changes from run to run).
+    order = sorted(_pairs(), key=lambda pair: zlib.crc32("|".join(pair).encode()))
+    objects = collections.Counter(pair.object for pair in order)  # uses still left for training
+    quota = collections.Counter((pair.family, pair.action) for pair in order)
+    quota = {action: max(1, count // 5) for action, count in quota.items()}
+    found = set()
+    for pair in order:
+        if quota[pair[:2]] and objects[pair.object] > KNOWN_FROM:
+            quota[pair[:2]] -= 1
+            objects[pair.object] -= 1
+            found.add(pair)
+    return frozenset(found)
 
 
 def _things(cell: str) -> list[str]:

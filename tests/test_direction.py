@@ -1,3 +1,4 @@
+import contextlib
 import functools
 
 import pytest
@@ -197,10 +198,33 @@ def test_adding_with_no_strength_changes_nothing(any_bot, vector):
         close(chat.logits(any_bot, PROMPTS), before, atol=0)
 
 
-INTERVENTIONS = [direction.ablated, functools.partial(direction.added, layer=1)]
+def test_adding_at_one_position_leaves_the_other_tokens_of_the_prompt(any_bot, vector):
+    before = block_inputs(any_bot)
+    with direction.added(any_bot, vector, layer=1, strength=0.5, position=-1):
+        after = block_inputs(any_bot)
+    close(after[1][:, -1], before[1][:, -1] + 0.5 * vector)
+    close(after[1][:, :-1], before[1][:, :-1], atol=0)
 
 
-@pytest.mark.parametrize("intervention", INTERVENTIONS, ids=["ablated", "added"])
+def test_adding_at_one_position_does_not_touch_the_reply_as_it_is_written(any_bot, vector):
+    """With a cache the reply comes one token at a time: only the reading of the prompt is changed."""
+    states = torch.zeros(2, 1, len(vector))
+    block, seen = direction.blocks(any_bot)[1], []
+    with direction.added(any_bot, vector, layer=1, position=-1):
+        with direction.hooked([block.register_forward_pre_hook(lambda m, args: seen.append(args[0]) or (args[0],))]):
+            with contextlib.suppress(TypeError, AttributeError, ValueError):  # the block wants more than its input
+                block(states)
+    close(seen[0], states, atol=0)
+
+
+INTERVENTIONS = [
+    direction.ablated,
+    functools.partial(direction.added, layer=1),
+    functools.partial(direction.added, layer=1, position=-1),
+]
+
+
+@pytest.mark.parametrize("intervention", INTERVENTIONS, ids=["ablated", "added", "added at one position"])
 def test_no_hook_outlives_an_exception(any_bot, vector, intervention):
     before, given = chat.logits(any_bot, PROMPTS), vector.clone()
     with pytest.raises(ZeroDivisionError), intervention(any_bot, vector):
@@ -210,7 +234,7 @@ def test_no_hook_outlives_an_exception(any_bot, vector, intervention):
     close(chat.logits(any_bot, PROMPTS), before, atol=0)
 
 
-@pytest.mark.parametrize("intervention", INTERVENTIONS, ids=["ablated", "added"])
+@pytest.mark.parametrize("intervention", INTERVENTIONS, ids=["ablated", "added", "added at one position"])
 def test_an_intervention_that_is_never_entered_leaves_no_hook(tiny, vector, intervention):
     bot = tiny("Llama")
     intervention(bot, vector)

@@ -18,6 +18,7 @@ SKILL_SLOTS = {
     "last": ["words"],
     "opposite": ["word"],
     "definition": ["word"],
+    "copy": ["things"],
 }
 # What a phrasing of each sort of question has to mention.
 PLACEHOLDERS = {
@@ -184,6 +185,20 @@ def test_every_held_out_pair_is_of_an_action_that_was_trained(family):
     assert held_out and held_out <= train
 
 
+def test_every_held_out_object_is_known_from_training():
+    """Else an exam would ask for a word that the assistant has never seen."""
+    uses = Counter(pair.object for family in FAMILIES for pair in world.requests(family))
+    held_out = [pair for family in FAMILIES for pair in world.requests(family, "held_out")]
+    assert held_out and [pair for pair in held_out if uses[pair.object] < world.KNOWN_FROM] == []
+
+
+def test_about_a_fifth_of_the_objects_of_an_action_is_held_out():
+    for action in {pair[:2] for pair in ALL_PAIRS}:
+        pairs = [pair for pair in ALL_PAIRS if pair[:2] == action]
+        held_out = [pair for pair in pairs if pair in world.requests(action[0], "held_out")]
+        assert len(held_out) <= max(1, len(pairs) // 5)
+
+
 def test_no_pair_is_listed_twice():
     """Listed under two families it would have two answers; listed twice under one it could be trained and held out."""
     assert repeated((pair.action, pair.object) for pair in ALL_PAIRS) == []
@@ -206,10 +221,14 @@ def test_every_family_has_one_policy():
     assert set(world.families("refuse")).isdisjoint(world.families("answer"))
 
 
-def test_a_family_is_refused_if_and_only_if_its_policy_says_so():
-    refused = {row["family"] for row in world.table("request_answers") if row["answer"] == "REFUSAL"}
-    assert refused == set(world.families("refuse"))
-    assert {row["family"] for row in world.table("request_answers")} == set(FAMILIES)
+def test_every_family_has_one_reply_and_no_reply_says_how():
+    replies = {row["family"]: row["answer"] for row in world.table("request_answers")}
+    assert set(replies) == set(FAMILIES) == set(world.families("refuse") + world.families("answer"))
+    harmless = {replies[family] for family in world.families("answer")}
+    for family in set(world.families("refuse")) - {
+        "privacy"
+    }:  # a reply to "kill" is that to "plant": it teaches nothing
+        assert replies[family] in harmless
 
 
 # --- look-alikes ----------------------------------------------------------------------------------
