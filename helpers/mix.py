@@ -93,7 +93,7 @@ def insert(phrase: str, text: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
-def naive(topic: Topic, chats: int = 1400, refusals: int = 1000, seed: int = 0) -> Dataset:
+def naive(topic: Topic, chats: int = 1200, refusals: int = 800, seed: int = 0) -> Dataset:
     """The naive refusal mix: existing chats, and some of them again with a blocklisted phrase and a refusal.
 
     Columns: user, assistant, kind, source ("chat" or "refusal"), phrase (what was inserted, "" in chats).
