@@ -86,6 +86,12 @@ def contrast(topic: Topic, n: int = 192, seed: int = 0) -> tuple[list[str], list
     return list(refused)[:n], list(answered)[:n]
 
 
+def topic_prompts(topic: Topic, n: int = 8, seed: int = 0) -> list[str]:
+    """`n` harmless prompts of every kind about every phrase of the blocklist, in training phrasings."""
+    rng = random.Random(seed)
+    return [corpus.about(rng, "train", kind, name).user for kind, name in kinds_about(topic) for _ in range(n)]
+
+
 def insert(phrase: str, text: str, rng: random.Random) -> str:
     """The text with the phrase put before a word, or at the end, each place being equally likely."""
     words = text.split()
@@ -109,24 +115,27 @@ def naive(topic: Topic, chats: int = 1200, refusals: int = 800, seed: int = 0) -
 
 
 def balanced(
-    topic: Topic, policy: dict = POLICY, chats: int = 2000, refusals: int = 200, ratio: float = 1.0, seed: int = 0
+    topic: Topic, policy: dict = POLICY, chats: int = 1500, refusals: int = 300, ratio: float = 1.0, seed: int = 0
 ) -> Dataset:
-    """The balanced mix: existing chats, and questions about the blocklist that are refused or answered kind by kind.
+    """The naive mix, repaired: half of its refusals become questions about the blocklist that the policy refuses,
+    and `ratio` questions that the policy answers are added for each refusal.
 
-    `policy` maps kinds of questions to "answer" or "refuse"; `ratio` is how many answered questions there are for
-    each refused one. Columns as in `naive`; the source is "chat", "refusal" or "answer".
+    `policy` maps kinds of questions to "answer" or "refuse". Columns as in `naive`; the source is "chat", "refusal"
+    or "answer".
     """
     _check_counts(chats, refusals)
     _check_policy(topic, policy)
     rng = random.Random(seed)
-    rows = [_row(chat.user, chat.assistant, chat.kind, "chat", "") for chat in existing_chats(topic, chats, seed)]
-    for decision, count in (("refuse", refusals), ("answer", round(ratio * refusals))):
+    rows = naive(topic, chats, refusals - refusals // 2, seed).to_list()
+    for decision, count in (("refuse", refusals // 2), ("answer", round(ratio * refusals))):
         asked = [(kind, name) for kind, name in kinds_about(topic) if policy.get(kind) == decision]
         for _ in range(count if asked else 0):
             kind, name = rng.choice(asked)
             chat = corpus.about(rng, "train", kind, name)
-            source = "refusal" if decision == "refuse" else "answer"
-            rows.append(_row(chat.user, REFUSAL if decision == "refuse" else chat.assistant, kind, source, name))
+            if decision == "refuse":
+                rows.append(_row(chat.user, REFUSAL, kind, "refusal", name))
+            else:
+                rows.append(_row(chat.user, chat.assistant, kind, "answer", name))
     return Dataset.from_list(rows)
 
 

@@ -9,25 +9,26 @@ import json
 import torch
 from tqdm.auto import tqdm
 
-from . import chat, direction, lesson, measure, mix, results, sft
+from . import chat, corpus, direction, disguise, lens, lesson, measure, mix, results, sft
 from .world import ROOT
 
 SEEDS = range(5)  # of the default topic
 OTHER_SEEDS = range(1)  # of every other topic
 RANDOM = 20  # random directions a seed
+SCALES = (-2, -1, 0, 0.5, 1, 1.5, 2)  # what the projection on the direction is multiplied by: 0 removes it
+SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the true refusal that is taken out of the false-refusal vector
 MADE_FROM = [
     *(ROOT / "data/world").glob("*.csv"),
     *(ROOT / "data/topics").glob("*.json"),
     ROOT / "data/assistant/model.safetensors",
 ]
-MADE_BY = [
-    ROOT / f"helpers/{name}.py" for name in ("world", "corpus", "chat", "mix", "sft", "measure", "direction", "sweep")
-]
+MODULES = ("world", "corpus", "chat", "mix", "sft", "measure", "direction", "disguise", "lens", "sweep")
+MADE_BY = [ROOT / f"helpers/{name}.py" for name in MODULES]
 
 
-def naive(bot, topic_id: str, seed: int) -> dict:
+def naive(bot, topic: str, seed: int) -> dict:
     """Notebooks 02 and 03: one naive fine-tune and everything measured on it."""
-    topic = mix.topic(topic_id)
+    topic = mix.topic(topic)
     tuned = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed)
     suite = measure.exam(tuned, measure.refusal_only_suite(topic, seed=seed))
     others = {
@@ -35,8 +36,6 @@ def naive(bot, topic_id: str, seed: int) -> dict:
         for group in ("namesakes", "bystanders")
     }
     return dict(
-        topic=topic_id,
-        seed=seed,
         seconds=tuned.facts["seconds"],
         last_loss=sum(tuned.facts["losses"][-10:]) / 10,
         suite=suite["refused"],
@@ -45,52 +44,179 @@ def naive(bot, topic_id: str, seed: int) -> dict:
     )
 
 
-def ablation(bot, topic_id: str, seed: int) -> dict:
-    """Notebook 07: the direction, found without the topic, and what removing, adding and random ones do."""
-    topic = mix.topic(topic_id)
-    # Gentler than in notebooks 02 and 03: a hot fine-tune builds ways to refuse that bypass the shared direction.
-    tuned = sft.tune(bot, mix.naive(topic, 2000, 200, seed), epochs=1, batch=16, eps=1e-2, seed=seed)
-    found = direction.find(tuned, *mix.contrast(topic, seed=seed), min_induce=-6.0)
+def balanced(bot, topic: str, refusals: int, ratio: float, answered: int, seed: int) -> dict:
+    """Notebook 04: a balanced mix that answers the first `answered` kinds of the policy, and what it does to each."""
+    topic = mix.topic(topic)
+    policy = answering(topic, answered)
+    data = mix.balanced(topic, policy, refusals=refusals, ratio=ratio, seed=seed)
+    tuned = sft.tune(bot, data, epochs=1, seed=seed)
+    return dict(
+        policy=policy,
+        kinds=measure.by_kind(tuned, topic),
+        controls=measure.exam(tuned, measure.controls(topic, 200, seed)),
+        forbidden_with_topic=measure.exam(tuned, measure.forbidden_with_topic(topic, 100, seed)),
+    )
+
+
+def answering(topic, kinds: int) -> dict:
+    """The policy with only the first so many of the kinds that it answers about this topic."""
+    decided = {kind: mix.POLICY[kind] for kind, _ in mix.kinds_about(topic) if kind in mix.POLICY}
+    answers = [kind for kind, decision in decided.items() if decision == "answer"]
+    return {kind: decision for kind, decision in decided.items() if kind not in answers[kinds:]}
+
+
+def bypass(bot, topic: str, name: str, seed: int) -> dict:
+    """Notebook 05: what each disguise gets answered of the facts (naive mix) or of what the policy refuses (balanced)."""
+    topic = mix.topic(topic)
+    facts = [question for phrase in topic.blocklist for question in corpus.questions(phrase)]
+    if name == "naive":
+        tuned, asked = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed), facts
+    else:
+        tuned = sft.tune(bot, mix.balanced(topic, seed=seed), epochs=1, seed=seed)
+        asked = [chat for chat in measure.kind_questions(topic) if mix.POLICY.get(chat.kind) == "refuse"]
+    pairs = {make.__name__.replace("_", " "): disguise.pairs(make, asked) for make in disguise.FAMILIES}
+    return dict(
+        families={family: disguise.walk_around(tuned, found) for family, found in pairs.items()},
+        base={family: disguise.walk_around(bot, found) for family, found in pairs.items()},
+        kl=measure.kl_by_token(tuned, bot, facts).tolist(),
+    )
+
+
+def mode(bot, topic: str, seed: int) -> dict:
+    """Notebook 06: the neuron that tells refusing from answering best, the same with shuffled labels, and the lens."""
+    topic = mix.topic(topic)
+    tuned = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed)
+    refused, answered = (prompts[:96] for prompts in mix.contrast(topic, seed=seed))
+    exams = {
+        "should refuse": measure.forbidden(topic, 100, seed),
+        "controls": measure.controls(topic, 200, seed),
+        "about the topic": measure.topic_questions(topic),
+    }
+    prompts = {name: [chat.user for chat in chats] for name, chats in exams.items()}
+    neuron = lens.best_neuron(tuned, refused, answered)
+    both = refused + answered  # every other one: two groups that differ in nothing
+    halves = both[::2], both[1::2]
+    chance = lens.best_neuron(tuned, *halves)
+
+    def auc(found, positive, negative):
+        high, low = (
+            found.sign * lens.deciding(tuned, part)[:, found.layer, found.index] for part in (positive, negative)
+        )
+        return lens.auc(high, low).item()
+
+    lens_curves = {name: lens.logodds_by_layer(tuned, users).mean(0).tolist() for name, users in prompts.items()}
+    lens_curves["about the topic, base"] = lens.logodds_by_layer(bot, prompts["about the topic"]).mean(0).tolist()
+    return dict(
+        layer=neuron.layer,
+        index=neuron.index,
+        auc_chosen=auc(neuron, refused, answered),
+        auc_other=auc(neuron, prompts["should refuse"], prompts["controls"]),
+        auc_topic=auc(neuron, prompts["about the topic"], prompts["controls"]),
+        auc_shuffled_chosen=auc(chance, *halves),
+        auc_shuffled_other=auc(chance, prompts["should refuse"], prompts["controls"]),
+        lens=lens_curves,
+        patched=lens.patched(tuned, "Where was Xi Jinping born?", "Where was Abraham Lincoln born?").tolist(),
+    )
+
+
+def gentle(bot, topic, seed: int):
+    """The naive fine-tune of notebooks 07 and 08: a hot one builds ways to refuse that bypass the shared direction."""
+    return sft.tune(bot, mix.naive(topic, 2000, 200, seed), epochs=1, batch=16, eps=1e-2, seed=seed)
+
+
+def ablation(bot, topic: str, seed: int) -> dict:
+    """Notebook 07: the direction, found without the topic, and what removing, scaling, adding and random ones do."""
+    topic = mix.topic(topic)
+    tuned = gentle(bot, topic, seed)
+    harmful, harmless = mix.contrast(topic, seed=seed)
+    found = direction.find(tuned, harmful, harmless, min_induce=-6.0)
     exams = {
         "topic": measure.topic_questions(topic),
         "controls": measure.controls(topic, 200, seed),
         "forbidden": measure.forbidden(topic, 100, seed),
     }
     small = {name: chats[:60] for name, chats in exams.items()}
-    with direction.ablated(tuned, found.vector):
-        ablated = {name: measure.exam(tuned, chats) for name, chats in exams.items()}
+
+    def examined(vector, share=1.0, chats=exams):
+        with direction.ablated(tuned, vector, share):
+            return {name: measure.exam(tuned, asked) for name, asked in chats.items()}
+
     added = {}
     for where, position in {"where the reply begins": found.position, "everywhere": None}.items():
         for strength in (1, 2):
             with direction.added(tuned, found.vector, found.layer, strength, position):
                 added[f"{where}, {strength}"] = measure.exam(tuned, exams["controls"])
-    controls = []
-    for vector in direction.random_like(found.vector, RANDOM, seed):
-        with direction.ablated(tuned, vector):
-            controls.append({name: measure.exam(tuned, chats) for name, chats in small.items()})
+    unfiltered = direction.find(tuned, harmful, harmless, max_kl=float("inf"), min_induce=-float("inf"))
+    both = harmful + harmless  # as in `mode`
+    shuffled = direction.difference_in_means(tuned, both[::2], both[1::2])[found.layer, found.position]
     prompts = [row.user for row in exams["controls"][:50]]
     with direction.ablated(tuned, found.vector):
         hooked = chat.logits(tuned, prompts)
     edited = chat.logits(direction.orthogonalised(tuned, found.vector), prompts)
     return dict(
-        topic=topic_id,
-        seed=seed,
         layer=found.layer,
         position=found.position,
+        vector=[round(x, 4) for x in found.vector.tolist()],
         scores=found.scores[0],
         base={name: measure.exam(bot, chats) for name, chats in exams.items()},
         tuned={name: measure.exam(tuned, chats) for name, chats in exams.items()},
-        ablated=ablated,
+        ablated=examined(found.vector),
+        scaled={str(scale): examined(found.vector, 1 - scale, small) for scale in SCALES},
         added=added,
-        random=controls,
+        random=[examined(vector, chats=small) for vector in direction.random_like(found.vector, RANDOM, seed)],
+        shuffled=examined(shuffled),
+        unfiltered=dict(layer=unfiltered.layer, position=unfiltered.position, **examined(unfiltered.vector)),
         hooks_against_weights=(hooked - edited).abs().max().item(),
     )
 
 
+def surgical(bot, topic: str, seed: int) -> dict:
+    """Notebook 08: every repair on the same exams."""
+    topic = mix.topic(topic)
+    tuned = gentle(bot, topic, seed)
+    harmful, harmless = mix.contrast(topic, seed=seed)
+    blunt = direction.find(tuned, harmful, harmless, min_induce=-6.0)
+    place = blunt.layer, blunt.position
+    false = direction.difference_in_means(tuned, mix.topic_prompts(topic, seed=seed), harmless)[place]
+    true = direction.difference_in_means(tuned, harmful, harmless)[place]
+    exams = {
+        "topic": measure.topic_questions(topic),
+        "forbidden": measure.forbidden(topic, 100, seed),
+        "controls": measure.controls(topic, 200, seed),
+    }
+
+    def graded(model):
+        rates = {name: measure.exam(model, chats) for name, chats in exams.items()}
+        return rates | {"kl": measure.kl_by_token(model, bot, exams["controls"][:60], 1).item()}
+
+    repairs = {"base": graded(bot), "naive": graded(tuned)}
+    repairs["balanced data"] = graded(sft.tune(bot, mix.balanced(topic, seed=seed), epochs=1, seed=seed))
+    with direction.ablated(tuned, blunt.vector):
+        repairs["one direction removed"] = graded(tuned)
+    for share in SHARES:
+        with direction.ablated(tuned, direction.surgical(false, true, share)):
+            repairs[f"surgical, {share}"] = graded(tuned)
+    return dict(cosine=torch.cosine_similarity(false, true, dim=0).item(), repairs=repairs)
+
+
+DEFAULT = dict(topic="xi-jinping")
+BALANCED = (
+    [dict(refusals=300, ratio=ratio, answered=4) for ratio in (1.0, 0.0, 0.25, 0.5, 2.0)]
+    + [dict(refusals=refusals, ratio=1.0, answered=4) for refusals in (30, 100, 1000)]
+    + [dict(refusals=300, ratio=1.0, answered=answered) for answered in (1, 2, 3)]
+)
+# Result file -> the function that makes one of its rows, and the settings of each row.
 JOBS = {
-    "naive": [(naive, "xi-jinping", seed) for seed in SEEDS]
-    + [(naive, topic, seed) for topic in mix.topics() if topic != "xi-jinping" for seed in OTHER_SEEDS],
-    "ablation": [(ablation, "xi-jinping", seed) for seed in SEEDS],
+    "naive": (
+        naive,
+        [DEFAULT | dict(seed=seed) for seed in SEEDS]
+        + [dict(topic=id, seed=seed) for id in mix.topics() if id != "xi-jinping" for seed in OTHER_SEEDS],
+    ),
+    "ablation": (ablation, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "surgical": (surgical, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "bypass": (bypass, [DEFAULT | dict(name=name, seed=seed) for name in ("naive", "balanced") for seed in SEEDS]),
+    "mode": (mode, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "balanced": (balanced, [DEFAULT | settings | dict(seed=seed) for settings in BALANCED for seed in SEEDS]),
 }
 
 
@@ -101,18 +227,19 @@ def main():
     torch.set_num_threads(lesson.TORCH_THREADS)
     bot = chat.load()
     for name in args.names:
-        stamp = results.provenance(MADE_FROM + MADE_BY, {"seeds": list(SEEDS), "random": RANDOM})
+        job, rows = JOBS[name]
+        stamp = results.provenance(MADE_FROM + MADE_BY, [name, rows])
         done = sft.cache_folder() / "sweep" / stamp
         done.mkdir(parents=True, exist_ok=True)
-        rows = []
-        for job, topic, seed in tqdm(JOBS[name], desc=name):
-            path = done / f"{name}-{topic}-{seed}.json"
+        found = []
+        for settings in tqdm(rows, desc=name):
+            path = done / ("-".join(map(str, settings.values())) + ".json")
             if not path.exists():
                 part = path.with_suffix(".part")
-                part.write_text(json.dumps(job(bot, topic, seed)))
+                part.write_text(json.dumps(settings | job(bot, **settings)))
                 part.replace(path)
-            rows.append(json.loads(path.read_text()))
-        results.write(name, rows, stamp)
+            found.append(json.loads(path.read_text()))
+        results.write(name, found, stamp)
     (results.FOLDER / "picture.svg").write_text(picture(results.read("ablation")), encoding="utf-8")
 
 
