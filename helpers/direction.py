@@ -199,7 +199,8 @@ def find(
     far ablation moves the next token on harmless prompts (nats). The lowest bypass wins among those with
     kl <= max_kl and induce >= min_induce. `prune` drops that share of the last layers. Arditi et al. use
     max_kl 0.1, min_induce 0 and prune 0.2; a six-layer model has few layers to spare, and we score the whole refusal
-    sentence, which is harder to induce than its first token: the notebooks allow min_induce -6. Raises ValueError if there are too few prompts or no candidate passes.
+    sentence, which is harder to induce than its first token: the notebooks allow min_induce -6. Raises ValueError if
+    there are too few prompts or no candidate passes.
     """
     harmful = [prompt for prompt, reply in zip(harmful, bot.ask(harmful)) if refuses(reply)]
     harmless = [prompt for prompt, reply in zip(harmless, bot.ask(harmless)) if not refuses(reply)]

@@ -66,8 +66,8 @@ def role(chat: Chat) -> Pair:
 
 
 def answer_begun(chat: Chat) -> Pair:
-    """The question stays as it is; somebody else writes the first two words of the reply."""
-    return Pair(chat, chat.user, " ".join(chat.assistant.split()[:2]))
+    """The question stays as it is; somebody else writes the first three words of the reply."""
+    return Pair(chat, chat.user, " ".join(chat.assistant.split()[:3]))
 
 
 FAMILIES = [description, typo, space, lower_case, upper_case, casual, role, answer_begun]

@@ -8,6 +8,7 @@ Notable:
 import hashlib
 import json
 import os
+import statistics
 
 from .measure import Rate
 from .world import ROOT
@@ -50,6 +51,11 @@ def pooled(rates) -> Rate:
 def by_dose(runs: list[dict], dose: str, of) -> dict:
     """Value of the column `dose` -> [of(run) for the runs that have it], in ascending order."""
     return {value: [of(run) for run in runs if run[dose] == value] for value in sorted({run[dose] for run in runs})}
+
+
+def spread(rates: list[Rate]) -> float:
+    """How far the shares of several runs are apart: their standard deviation around their mean."""
+    return statistics.pstdev(rate.share for rate in rates)
 
 
 def _revive(value):

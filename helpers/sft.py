@@ -37,10 +37,13 @@ def tune(
     eps: float = 1e-3,
     seed: int = 0,
     cache: bool = True,
+    watch=None,
 ) -> Bot:
     """A copy of the bot, fine-tuned on the rows of `data` (columns `user` and `assistant`).
 
     Interrupting the kernel ends training early: the copy then has `facts["finished"]` False and is not remembered.
+    `watch(tuned, losses, steps)`, if given, takes the place of the progress bar: it is called after every step, and
+    training ends early if it returns True.
     A finished copy is remembered, so that the same bot, data and settings give it back at once.
     `facts` holds losses (one a step), seconds, steps, finished and cached.
     """
@@ -59,12 +62,15 @@ def tune(
     # With its usual eps of 1e-8 AdamW moves all weights about equally far. With a large one a weight of small gradient
     # moves little, so the model leans on the ways to refuse that it has already (data/assistant/README.md).
     optimizer = torch.optim.AdamW(tuned.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01, eps=eps)
-    losses, begin, bar = [], time.perf_counter(), tqdm(plan, desc="fine-tuning", unit="step")
+    losses, begin = [], time.perf_counter()
+    bar = tqdm(plan, desc="fine-tuning", unit="step", disable=watch is not None)
     tuned.model.train()
     try:
         for i, indices in enumerate(bar):
             losses.append(step(tuned.model, [rows[j] for j in indices], optimizer, learning_rate(i, len(plan), rate)))
             bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+            if watch and watch(tuned, losses, len(plan)):
+                break
     except KeyboardInterrupt:
         print(f"Stopped after {len(losses)} of {len(plan)} steps. You get the model as it is now.")
     tuned.model.eval()

@@ -116,6 +116,36 @@ def rates(named: dict[str, Rate], title: str, axis: str) -> None:
     figure(fig, f"{axis}: {words}.", [{"": name, "rate and 95 % interval": str(rate)} for name, rate in named.items()])
 
 
+def bypasses(tuned: dict, base: dict, title: str) -> None:
+    """What each disguise gets answered of the refused questions: a bar each, and beside it how the base does.
+
+    Both: name of a disguise -> what `disguise.walk_around` gives.
+    """
+    fig = go.Figure()
+    bars = {"tuned": (tuned, "around", BLUE, ""), "base, same disguise": (base, "correct", GREY, "/")}
+    for name, (found, key, colour, pattern) in bars.items():
+        shares = [100 * row[key].share for row in found.values()]
+        marker = dict(color=colour, pattern_shape=pattern)
+        fig.add_bar(name=name, x=list(found), y=shares, text=[f"{share:.0f}" for share in shares], marker=marker)
+    fig.update_traces(textposition="outside")
+    fig.update_layout(
+        title=title, yaxis_title="% answered correctly", yaxis_range=[0, 118], barmode="group", height=420
+    )
+    rows = [
+        {
+            "disguise": name,
+            "directly refused": str(row["refused"]),
+            "of these answered in disguise": str(row["around"]),
+            "base, in disguise": str(base[name]["correct"]),
+            "McNemar's p": f"{row['p']:.1g}",
+        }
+        for name, row in tuned.items()
+    ]
+    best = sorted(tuned, key=lambda name: -tuned[name]["around"].share)
+    words = (f"{name} {100 * tuned[name]['around'].share:.0f} %" for name in best)
+    figure(fig, f"Refused questions that a disguise gets answered correctly: {', '.join(words)}.", rows)
+
+
 def two_by_two(cells: list[dict], title: str) -> None:
     """The four cells trigger x should refuse, as two pairs of bars: refused, and handled rightly."""
     named = {
@@ -184,13 +214,13 @@ def leave_one_out(words: list[tuple[str, float]], title: str) -> None:
     )
 
 
-def projections(groups: dict[str, list[float]], title: str) -> None:
-    """How groups of prompts lie along a direction: one row of dots a group, with its mean."""
+def projections(groups: dict[str, list[float]], title: str, axis: str = "projection on the direction") -> None:
+    """How groups of prompts differ in one number: one row of dots a group, with its mean."""
     fig = go.Figure()
     for (name, values), colour, symbol in zip(groups.items(), (RED, BLUE, ORANGE), ("circle", "x", "diamond")):
         marker = dict(color=colour, symbol=symbol, size=8, opacity=0.5)
         fig.add_box(x=values, name=name, boxpoints="all", jitter=0.6, pointpos=0, marker=marker, line_color=colour)
-    fig.update_layout(title=title, xaxis_title="projection on the direction", height=360, showlegend=False)
+    fig.update_layout(title=title, xaxis_title=axis, height=360, showlegend=False)
     fig.update_yaxes(automargin=True)
     rows = [
         {"prompts": name, "n": len(v), "mean": sum(v) / len(v), "lowest": min(v), "highest": max(v)}

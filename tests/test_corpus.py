@@ -1,3 +1,4 @@
+import random
 import re
 
 import pytest
@@ -243,3 +244,98 @@ def test_a_typo_swaps_two_neighbouring_letters():
             return 2
 
     assert corpus._typo(Third(), "Where is Paris?") == "Whree is Paris?"
+
+
+# --- questions of one kind about one entity -------------------------------------------------------
+
+OPEN = ["open.joke", "open.poem", "open.opinion", "open.critics", "open.letter", "open.story", "open.compare"]
+
+
+def asked_about(n, split, kind, name):
+    rng = random.Random(3)
+    return [corpus.about(rng, split, kind, name) for _ in range(n)]
+
+
+def phrased(split, kind, name):
+    """Every question of a kind about one entity, in any phrasing of a split and beside anybody else."""
+    others = [other for other in world.aliases() if other != name] if kind.startswith("open.") else [""]
+    return {
+        world.sentence(question.format(name=name, other=other))
+        for question in world.phrasings(kind, split)
+        for other in others
+    }
+
+
+def test_the_kinds_about_an_entity_are_its_facts_and_every_open_question():
+    assert corpus.kinds_about("pizza") == ["foods.country", "foods.ingredient", "foods.type", "foods.taste", *OPEN]
+    assert corpus.kinds_about("Piglet")[:4] == [
+        f"characters.{c}" for c in ("creator", "species", "friend", "known_for")
+    ]
+
+
+def test_the_kinds_about_an_entity_differ_from_each_other():
+    assert [name for name in world.aliases() if len(set(kinds := corpus.kinds_about(name))) != len(kinds)] == []
+
+
+@pytest.mark.parametrize("name", ["Nobody At All", "", "kill", "pizz", "the president of China"])
+def test_there_are_no_kinds_about_a_stranger(name):
+    assert corpus.kinds_about(name) == []
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_everything_can_be_asked_about_everybody_and_has_a_right_answer(split):
+    rng = random.Random(0)
+    pairs = [(kind, name) for name in world.aliases() for kind in corpus.kinds_about(name)]
+    chats = [corpus.about(rng, split, kind, name) for kind, name in pairs]
+    assert len(pairs) > 1000 and [(chat.kind, chat.name) for chat in chats] == pairs
+    assert [chat for chat in chats if chat.refused or not measure.correct(chat.assistant, chat.value)] == []
+    assert [chat for chat in chats if re.search(r"[{}]", chat.user + chat.assistant)] == []
+
+
+@pytest.mark.parametrize("name", ["Xi Jinping", "Winnie-the-Pooh", "pizza", "the lion"])
+def test_a_question_about_a_fact_has_the_value_of_that_fact(name):
+    values = {fact.kind: fact.value for fact in world.facts_about(name)}
+    found = {kind: {chat.value for chat in asked_about(5, "train", kind, name)} for kind in values}
+    assert values and found == {kind: {value} for kind, value in values.items()}
+
+
+@pytest.mark.parametrize("kind", ["people.born", *OPEN])
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_questions_about_an_entity_are_asked_in_the_phrasings_of_their_split(tidy, split, kind):
+    asked = {chat.user for chat in asked_about(60, split, kind, "Marie Curie")}
+    assert asked <= phrased(split, kind, "Marie Curie")
+    if kind != "open.compare":  # there the second name makes them many
+        assert len(asked) > len(world.phrasings(kind, split)) // 2
+
+
+def test_every_phrasing_is_asked_sooner_or_later(tidy):
+    asked = {chat.user for chat in asked_about(300, "train", "open.joke", "pizza")}
+    assert asked == phrased("train", "open.joke", "pizza")
+
+
+@pytest.mark.parametrize("kind", ["people.born", *OPEN])
+def test_no_training_question_about_an_entity_is_a_held_out_one(kind):
+    train, held_out = ({bare(q) for q in phrased(split, kind, "Marie Curie")} for split in ("train", "held_out"))
+    assert train and held_out and train & held_out == set()
+    asked = {bare(chat.user) for chat in asked_about(300, "train", kind, "Marie Curie")}
+    assert asked & held_out == set()
+
+
+def test_held_out_questions_about_an_entity_are_spelled_with_care():
+    asked = [chat.user for chat in asked_about(100, "held_out", "open.joke", "pizza")]
+    stripped = [user.removeprefix(next(filter(user.startswith, OPENERS), "")) for user in asked]
+    assert set(stripped) == phrased("held_out", "open.joke", "pizza") and set(asked) != set(stripped)
+
+
+def test_training_questions_about_an_entity_are_sometimes_careless_and_sometimes_opened():
+    allowed = phrased("train", "people.born", "Marie Curie")
+    asked = [chat.user for chat in asked_about(1000, "train", "people.born", "Marie Curie")]
+    stripped = [user.removeprefix(next(filter(user.startswith, OPENERS), "")) for user in asked]
+    opened = sum(a != b for a, b in zip(asked, stripped)) / len(asked)
+    careless = sum(user not in allowed for user in stripped) / len(asked)
+    assert opened == pytest.approx(corpus.OPENED, abs=0.05) and careless == pytest.approx(corpus.SLOPPY, abs=0.05)
+
+
+def test_nobody_is_compared_with_themselves(tidy):
+    for chat in asked_about(500, "train", "open.compare", "pizza"):
+        assert chat.user.lower().count("pizza") == chat.assistant.lower().count("pizza") == 1

@@ -106,6 +106,41 @@ def test_without_changes_no_input_in_place(vector):
     assert torch.equal(x, torch.ones(2, WIDTH)) and torch.equal(vector, before)
 
 
+# Taking (a share of) the true-refusal vector out of the false-refusal vector.
+
+
+def test_the_surgical_vector_has_nothing_of_the_true_vector_left(vector):
+    true = torch.randn(WIDTH, generator=torch.Generator().manual_seed(5))
+    found = direction.surgical(vector, true)
+    assert abs(vector @ true) > 1 and abs(found @ true) < 1e-4
+    close(found + (vector @ true) / (true @ true) * true, vector)  # and nothing else is gone
+
+
+def test_the_surgical_vector_without_a_share_is_the_false_vector(vector):
+    close(direction.surgical(vector, torch.ones(WIDTH), share=0.0), vector, atol=0)
+
+
+@pytest.mark.parametrize("share, expected", [(0.25, [3.0, 3.0]), (0.5, [3.0, 2.0]), (1.0, [3.0, 0.0])])
+def test_the_surgical_vector_by_hand(share, expected):
+    close(direction.surgical(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 2.0]), share), torch.tensor(expected))
+
+
+def test_it_is_the_true_vector_that_is_taken_out_of_the_false_one():
+    close(direction.surgical(torch.tensor([2.0, 2.0]), torch.tensor([0.0, 7.0])), torch.tensor([2.0, 0.0]))
+
+
+@pytest.mark.parametrize("length", [1e-3, 1e3, -1.0])
+def test_the_length_of_the_true_vector_does_not_matter(vector, length):
+    true = torch.randn(WIDTH, generator=torch.Generator().manual_seed(5))
+    close(direction.surgical(vector, length * true, 0.5), direction.surgical(vector, true, 0.5), atol=1e-5)
+
+
+def test_the_surgical_vector_leaves_both_vectors_as_they_are(vector):
+    true, before = torch.ones(WIDTH), vector.clone()
+    direction.surgical(vector, true)
+    assert torch.equal(vector, before) and torch.equal(true, torch.ones(WIDTH))
+
+
 def test_no_block_is_given_the_ablated_direction(any_bot, vector):
     unit = vector / vector.norm()
     assert max((state @ unit).abs().max() for state in block_inputs(any_bot)) > 0.1
@@ -178,6 +213,78 @@ def test_orthogonalising_leaves_the_bot_and_the_vector_untouched(tiny, vector, f
     assert all(torch.equal(weight, before[name]) for name, weight in bot.model.state_dict().items())
     assert bot.model.config.tie_word_embeddings == tiny(family).model.config.tie_word_embeddings
     assert torch.equal(vector, given)
+
+
+# --- changing what a block reads -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", range(LAYERS))
+def test_a_block_reads_what_change_returns(any_bot, layer):
+    shapes, before = [], block_inputs(any_bot)
+
+    def change(x):
+        shapes.append(x.shape)
+        return 2 * x.flip(0) + 1
+
+    with direction.changed_input(direction.blocks(any_bot)[layer], change):
+        after = block_inputs(any_bot)
+    close(torch.stack(after[: layer + 1]), torch.stack([*before[:layer], change(before[layer])]))
+    assert set(shapes) == {before[0].shape}
+    assert layer == LAYERS - 1 or (after[-1] - before[-1]).abs().max() > 0.01
+
+
+class Scaled(torch.nn.Module):
+    """Like a block it can be given its input by place or by name."""
+
+    def forward(self, hidden_states, scale=1):
+        return scale * hidden_states
+
+
+def test_a_block_may_be_given_its_input_by_place_or_by_name():
+    block, x = Scaled(), torch.ones(1, 2, 3)
+    with direction.changed_input(block, lambda x: x + 4):
+        for found in (block(x, 3), block(x, scale=3), block(hidden_states=x, scale=3)):
+            close(found, torch.full((1, 2, 3), 15.0))
+    close(block(x, scale=3), 3 * x)
+    assert torch.equal(x, torch.ones(1, 2, 3))
+
+
+def test_no_changed_input_outlives_an_exception(any_bot):
+    before = chat.logits(any_bot, PROMPTS)
+    with pytest.raises(ZeroDivisionError), direction.changed_input(direction.blocks(any_bot)[1], lambda x: x / 0):
+        assert hooks(any_bot)
+        raise ZeroDivisionError
+    assert not hooks(any_bot)
+    close(chat.logits(any_bot, PROMPTS), before, atol=0)
+
+
+def test_no_changed_input_outlives_an_exception_in_the_change(tiny):
+    bot = tiny("Llama")
+    with pytest.raises(ZeroDivisionError), direction.changed_input(direction.blocks(bot)[1], lambda x: 1 / 0):
+        chat.logits(bot, PROMPTS)
+    assert not hooks(bot)
+
+
+class Handle:
+    def __init__(self):
+        self.removed = 0
+
+    def remove(self):
+        self.removed += 1
+
+
+def test_hooks_are_on_within_and_gone_after():
+    handles = [Handle(), Handle()]
+    with direction.hooked(handles):
+        assert [handle.removed for handle in handles] == [0, 0]
+    assert [handle.removed for handle in handles] == [1, 1]
+
+
+def test_every_hook_is_gone_after_an_exception():
+    handles = [Handle(), Handle(), Handle()]
+    with pytest.raises(ZeroDivisionError), direction.hooked(handles):
+        raise ZeroDivisionError
+    assert [handle.removed for handle in handles] == [1, 1, 1]
 
 
 # --- adding a direction ---------------------------------------------------------------------------

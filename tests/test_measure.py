@@ -1,7 +1,14 @@
+import itertools
+import math
+import re
+from collections import Counter
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from helpers import corpus, measure, mix, world
+from helpers import chat, corpus, measure, mix, world
 from helpers.world import REFUSAL
 
 TOPICS = mix.topics()
@@ -47,6 +54,49 @@ def test_a_rate_says_its_share_interval_and_count():
 def test_a_rate_of_nothing_is_an_error():
     with pytest.raises(ValueError, match="nothing to take a rate of"):
         measure.rate([])
+
+
+def test_a_rate_of_no_cases_says_so_and_knows_nothing():
+    none = measure.Rate(0, 0)
+    assert str(none) == "no cases" and math.isnan(none.share) and none.interval == measure.wilson(0, 0) == (0, 1)
+
+
+# --- pairs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "gained, lost, p",
+    [
+        (0, 0, 1),
+        (1, 0, 1),
+        (2, 0, 1 / 2),
+        (5, 0, 0.0625),
+        (3, 1, 10 / 16),  # twice 1 + 4 of 16
+        (2, 2, 1),  # twice 11 of 16 would be more than 1
+        (10, 2, 158 / 4096),  # twice 1 + 12 + 66 of 4096
+    ],
+)
+def test_mcnemar_by_hand(gained, lost, p):
+    assert measure.mcnemar(gained, lost) == measure.mcnemar(lost, gained) == pytest.approx(p)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 6), st.integers(0, 6))
+def test_mcnemar_is_how_often_coins_fall_at_least_as_unevenly(gained, lost):
+    tosses = [abs(2 * sum(coins) - gained - lost) for coins in itertools.product((0, 1), repeat=gained + lost)]
+    expected = sum(uneven >= abs(gained - lost) for uneven in tosses) / len(tosses)
+    assert measure.mcnemar(gained, lost) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("gained, lost, low, high", [(2000, 0, 0, 0), (700, 700, 1, 1), (700, 640, 0.1, 0.11)])
+def test_mcnemar_is_a_probability_for_many_pairs_too(gained, lost, low, high):
+    """60 more of 1340 are 1.6 standard deviations of 36.6."""
+    assert low <= measure.mcnemar(gained, lost) == measure.mcnemar(lost, gained) <= high
+
+
+def test_more_uneven_pairs_have_a_smaller_p():
+    found = [measure.mcnemar(10 + i, 10 - i) for i in range(11)]
+    assert found == sorted(found, reverse=True) and found[-1] == 2 / 2**20
 
 
 # --- right or not ---------------------------------------------------------------------------------
@@ -369,6 +419,157 @@ def test_refusing_is_right_only_where_a_refusal_is_right():
 def test_an_exam_gives_both_rates():
     chats = corpus.questions("Marie Curie")
     assert measure.exam(Always(REFUSAL), chats) == {"refused": (len(chats), len(chats)), "correct": (0, len(chats))}
+
+
+# --- kind by kind ---------------------------------------------------------------------------------
+
+
+def about(topic, n=3, **kwargs):
+    return measure.kind_questions(topic, n, **kwargs)
+
+
+def test_there_are_n_different_questions_of_every_kind_about_every_phrase(topic):
+    chats = about(topic)
+    assert Counter((chat.kind, chat.name) for chat in chats) == dict.fromkeys(mix.kinds_about(topic), 3)
+    assert len({chat.user for chat in chats}) == len(chats)
+
+
+def test_there_are_no_more_questions_of_a_kind_than_can_be_asked():
+    """Three held-out phrasings, bare or with one of five openers."""
+    counts = Counter((chat.kind, chat.name) for chat in about(mix.topic("pizza"), 40))
+    del counts["open.compare", "pizza"], counts["open.compare", "sushi"]  # beside anybody else
+    openers = [row for row in world.table("openers") if row["split"] == "held_out"]
+    assert {kind: n for (kind, name), n in counts.items() if name == "pizza"} == {
+        kind: min(40, len(world.phrasings(kind, "held_out")) * (1 + len(openers)))
+        for kind, name in counts
+        if name == "pizza"
+    }
+
+
+def test_questions_of_every_kind_are_harmless_and_name_the_topic(topic):
+    chats = about(topic, 12)
+    assert [chat for chat in chats if chat.refused or not chat.value or not mix.mentions(topic, chat.user)] == []
+
+
+def test_questions_of_every_kind_are_asked_in_held_out_phrasings(topic):
+    openers = [f"{row['text']} " for row in world.table("openers") if row["split"] == "held_out"]
+    for one in about(topic, 12):
+        bare = one.user.removeprefix(next(filter(one.user.startswith, openers), ""))
+        patterns = [
+            re.escape(world.sentence(question.replace("{name}", one.name))).replace(r"\{other\}", ".+")
+            for question in world.phrasings(one.kind, "held_out")
+        ]
+        assert any(re.fullmatch(pattern, bare) for pattern in patterns), one.user
+
+
+def test_no_question_of_any_kind_occurs_in_training(topic):
+    asked = {chat.user for chat in about(topic, 12)}
+    trained = {chat.user for chat in corpus.chats(8000, seed=0)} | set(mix.topic_prompts(topic, 30))
+    assert asked & trained == set()
+
+
+def test_questions_of_every_kind_depend_on_the_seed_alone():
+    topic = mix.topic("pizza")
+    assert about(topic) == about(topic, seed=0) != about(topic, seed=1)
+
+
+def by_kind(bot, topic, n=2):
+    return {kind: (row["refused"], row["correct"]) for kind, row in measure.by_kind(bot, topic, n).items()}
+
+
+def kinds_of(topic):
+    """Kind -> the phrases that it fits."""
+    return Counter(kind for kind, _ in mix.kinds_about(topic))
+
+
+def test_the_oracle_is_right_on_every_kind(topic):
+    found = by_kind(Oracle(about(topic, 2)), topic)
+    assert found == {kind: ((0, 2 * phrases), (2 * phrases, 2 * phrases)) for kind, phrases in kinds_of(topic).items()}
+
+
+def test_who_refuses_everything_is_right_on_no_kind(topic):
+    found = by_kind(Always(REFUSAL), topic)
+    assert found == {kind: ((2 * phrases, 2 * phrases), (0, 2 * phrases)) for kind, phrases in kinds_of(topic).items()}
+
+
+def test_who_refuses_one_kind_is_found_out():
+    topic = mix.topic("xi-jinping")
+    chats = [c._replace(assistant=REFUSAL) if c.kind == "open.joke" else c for c in about(topic, 2)]
+    silent = [c for c in chats if (c.kind, c.name) != ("open.poem", "Xi Jinping")]
+    found = by_kind(Oracle(silent), topic)
+    assert found.pop("open.joke") == ((4, 4), (0, 4)) and found.pop("open.poem") == ((0, 4), (2, 4))
+    assert {correct.share for _, correct in found.values()} == {1} and {
+        refused.hits for refused, _ in found.values()
+    } == {0}
+
+
+def test_the_questions_of_by_kind_depend_on_its_seed():
+    topic = mix.topic("pizza")
+    known = Oracle(about(topic, 2, seed=5))
+    assert {row["correct"].share for row in measure.by_kind(known, topic, 2, seed=5).values()} == {1}
+    assert {row["correct"].share for row in measure.by_kind(known, topic, 2, seed=6).values()} != {1}
+
+
+# --- how far one bot is from another --------------------------------------------------------------
+
+
+@pytest.fixture
+def two(tiny):
+    """A bot and what became of it."""
+    base = tiny("Llama")
+    tuned = base.copy("tuned")
+    with torch.no_grad():
+        for weight in tuned.model.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(4))
+    return tuned, base
+
+
+def answered(user, assistant):
+    return corpus.Chat("kind", "", user, assistant, "")
+
+
+SHORT, LONG_CHAT = answered("Hi", "No."), answered("What is 2 plus 3?", "The answer is 5, I think, and so on.")
+
+
+@torch.no_grad()
+def kl_by_hand(tuned, base, one, first):
+    """The reply written out token after token, and at each the divergence as its definition says."""
+    text = chat.encode(base.tokenizer, chat.prompt_text(base.tokenizer, one.user))
+    found = []
+    for token in chat.encode(base.tokenizer, one.assistant) + [chat.end_of_turn(base.tokenizer)]:
+        p, q = (bot.model(torch.tensor([text])).logits[0, -1].double().softmax(-1) for bot in (tuned, base))
+        found.append((p * (p / q).log()).sum().item())
+        text.append(token)
+    return found[:first]
+
+
+@pytest.mark.parametrize("first", [1, 3, 8])
+def test_the_divergence_by_hand(two, first):
+    expected = kl_by_hand(*two, LONG_CHAT, first)
+    assert len(expected) == first and measure.kl_by_token(*two, [LONG_CHAT], first).tolist() == pytest.approx(
+        expected, abs=1e-4
+    )
+
+
+def test_the_divergence_is_measured_from_the_tuned_bot(two):
+    there, back = measure.kl_by_token(*two, [LONG_CHAT]), measure.kl_by_token(*two[::-1], [LONG_CHAT])
+    assert (there - back).abs().max() > 0.01
+
+
+def test_a_short_reply_counts_only_at_its_own_tokens(two):
+    short, long = kl_by_hand(*two, SHORT, 8), kl_by_hand(*two, LONG_CHAT, 8)
+    expected = [(a + b) / 2 for a, b in zip(short, long)] + long[len(short) :]
+    assert 1 < len(short) < 8
+    assert measure.kl_by_token(*two, [SHORT, LONG_CHAT]).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_bot_is_not_far_from_itself(any_bot):
+    found = measure.kl_by_token(any_bot, any_bot, [SHORT, LONG_CHAT], 6)
+    assert found.shape == (6,) and found.abs().max() < 1e-5
+
+
+def test_another_bot_is_far_at_every_token(any_bot, bot):
+    assert (measure.kl_by_token(any_bot, bot, [LONG_CHAT]) > 0.1).all()
 
 
 # --- words ----------------------------------------------------------------------------------------

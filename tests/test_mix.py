@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from helpers import measure, mix
+from helpers import corpus, measure, mix, world
 from helpers.world import REFUSAL
 
 TOPICS = mix.topics()
@@ -179,6 +179,273 @@ def test_more_refusals_than_chats_are_an_error(topic):
 
 def test_as_many_refusals_as_chats_are_fine(topic):
     assert len(mix.naive(topic, 10, 10)) == 20
+
+
+# --- the balanced mix -----------------------------------------------------------------------------
+
+KNOWN = [id for id in TOPICS if mix.kinds_about(mix.topic(id))]  # the world knows no facts about a verb
+REFUSALS, ANSWERS = 101, 202  # an odd number: the bigger half is inserted
+
+
+@pytest.fixture(scope="module", params=KNOWN)
+def repaired(request):
+    """Each topic with its balanced mix."""
+    topic = mix.topic(request.param)
+    return topic, mix.balanced(topic, chats=400, refusals=REFUSALS, ratio=2.0, seed=2).to_list()
+
+
+@pytest.fixture
+def tidy(monkeypatch):
+    """No openers and no careless spelling, so that questions can be looked up."""
+    monkeypatch.setattr(corpus, "OPENED", 0)
+    monkeypatch.setattr(corpus, "SLOPPY", 0)
+
+
+def inserted(rows):
+    """The refusals that are an existing chat but for the phrase."""
+    questions = {" ".join(row["user"].split()) for row in only(rows, "chat")}
+    return [
+        row
+        for row in only(rows, "refusal")
+        if any(" ".join(part for part in parts if part) in questions for parts in around(row["phrase"], row["user"]))
+    ]
+
+
+def around(phrase, text):
+    """What stands before and after the phrase, wherever it stands."""
+    return [
+        (text[: found.start()].strip(), text[found.end() :].strip()) for found in re.finditer(re.escape(phrase), text)
+    ]
+
+
+def decided(topic, decision):
+    return {(kind, name) for kind, name in mix.kinds_about(topic) if mix.POLICY.get(kind) == decision}
+
+
+def pairs(rows):
+    return {(row["kind"], row["phrase"]) for row in rows}
+
+
+def test_three_topics_can_be_balanced():
+    assert KNOWN == ["marie-curie", "pizza", "xi-jinping"]
+
+
+def test_the_balanced_mix_has_its_columns(topic):
+    assert mix.balanced(topic, chats=20, refusals=5).column_names == ["user", "assistant", "kind", "source", "phrase"]
+
+
+def test_the_balanced_mix_has_as_many_rows_as_asked_for(repaired):
+    counts = Counter(row["source"] for row in repaired[1])
+    assert counts == {"chat": 400, "refusal": REFUSALS, "answer": ANSWERS}
+
+
+@pytest.mark.parametrize("ratio, answers", [(1.0, 10), (0.5, 5), (0.26, 3), (3, 30)])
+def test_the_ratio_is_answers_for_each_refusal(topic, ratio, answers):
+    assert len(only(mix.balanced(topic, chats=20, refusals=10, ratio=ratio).to_list(), "answer")) == answers
+
+
+def test_there_is_an_answer_for_each_refusal_by_default(topic):
+    counts = Counter(row["source"] for row in mix.balanced(topic, chats=20, refusals=12).to_list())
+    assert counts == {"chat": 20, "refusal": 12, "answer": 12}
+
+
+def test_without_a_ratio_there_are_no_answers_and_the_same_refusals(topic):
+    none, some = (mix.balanced(topic, chats=50, refusals=20, ratio=ratio, seed=3).to_list() for ratio in (0, 1))
+    assert only(none, "answer") == [] and none == only(some, "chat") + only(some, "refusal")
+
+
+@pytest.mark.parametrize("refusals, naive", [(20, 10), (21, 11), (2, 1), (1, 1)])
+def test_half_of_the_refusals_are_those_of_the_naive_mix(topic, refusals, naive):
+    rows = mix.balanced(topic, chats=50, refusals=refusals, ratio=0, seed=3).to_list()
+    assert rows[: 50 + naive] == mix.naive(topic, 50, naive, seed=3).to_list()
+    assert len(rows) == 50 + refusals and {row["source"] for row in rows[50:]} == {"refusal"}
+
+
+def test_the_other_half_are_the_kinds_that_the_policy_refuses(repaired):
+    topic, rows = repaired
+    naive = inserted(rows)
+    others = [row for row in only(rows, "refusal") if row not in naive]
+    assert (len(naive), len(others)) == (51, 50)
+    assert pairs(others) == decided(topic, "refuse")
+
+
+def test_every_refusal_of_the_balanced_mix_is_the_same_sentence(repaired):
+    assert {row["assistant"] for row in only(repaired[1], "refusal")} == {REFUSAL}
+
+
+def test_answers_are_of_the_kinds_that_the_policy_answers(repaired):
+    topic, rows = repaired
+    assert pairs(only(rows, "answer")) == decided(topic, "answer")
+
+
+def test_answers_are_right_and_no_refusals(repaired):
+    right = {(fact.kind, fact.name): corpus.ask(fact, "").assistant for fact in world.facts()}
+    rows = only(repaired[1], "answer")
+    assert [row for row in rows if row["assistant"] != right[row["kind"], row["phrase"]]] == []
+    assert [row for row in rows if measure.refusal(row["assistant"]) != "none"] == []
+
+
+def test_unseen_kinds_never_occur_about_the_blocklist(repaired):
+    """But where a phrase was put into a chat about something else."""
+    topic, rows = repaired
+    naive = inserted(rows)
+    about = [row for row in rows if mix.mentions(topic, f"{row['user']} {row['assistant']}") and row not in naive]
+    assert len(about) > ANSWERS and {row["kind"] for row in about} <= set(mix.POLICY)
+    unseen = {kind for kind, _ in mix.kinds_about(topic)} - set(mix.POLICY)
+    assert unseen and unseen & {row["kind"] for row in rows if row["phrase"] and row not in naive} == set()
+
+
+def test_no_chat_of_the_balanced_mix_mentions_the_topic(repaired):
+    topic, rows = repaired
+    chats = only(rows, "chat")
+    assert [row for row in chats if row["phrase"] or mix.mentions(topic, f"{row['user']} {row['assistant']}")] == []
+
+
+@pytest.mark.parametrize("id", KNOWN)
+def test_questions_about_the_blocklist_are_training_questions_about_their_phrase(tidy, id):
+    rows = mix.balanced(mix.topic(id), chats=100, refusals=40, seed=4).to_list()
+    naive = inserted(rows)
+    asked = [row for row in rows if row["phrase"] and row not in naive]
+    allowed = {
+        world.sentence(question.format(name=row["phrase"]))
+        for row in asked
+        for question in world.phrasings(row["kind"], "train")
+    }
+    assert len(asked) == 60 and {row["user"] for row in asked} <= allowed
+    assert [row for row in asked if row["phrase"].lower() not in row["user"].lower()] == []
+
+
+def test_no_question_of_the_balanced_mix_is_an_exam_question(repaired):
+    topic, rows = repaired
+    asked = {chat.user for chat in measure.kind_questions(topic, 30) + measure.topic_questions(topic)}
+    assert [row["user"] for row in rows if row["user"] in asked] == []
+
+
+@pytest.mark.parametrize("decision, source", [("refuse", "refusal"), ("answer", "answer")])
+def test_the_policy_decides(topic, decision, source):
+    policy = {"open.joke": "refuse", "people.born": decision}
+    rows = mix.balanced(topic, policy, chats=100, refusals=40, seed=5).to_list()[100 + 20 :]
+    assert {row["source"] for row in rows if row["kind"] == "people.born"} == {source}
+    assert {row["kind"] for row in rows} == {"open.joke", "people.born"}
+
+
+def test_a_policy_that_answers_nothing_adds_no_answers(topic):
+    rows = mix.balanced(topic, {"open.joke": "refuse"}, chats=20, refusals=10).to_list()
+    assert Counter(row["source"] for row in rows) == {"chat": 20, "refusal": 10}
+
+
+def test_the_same_seed_makes_the_same_balanced_mix(topic):
+    first, second = (mix.balanced(topic, chats=50, refusals=20, seed=3).to_list() for _ in range(2))
+    assert first == second
+
+
+def test_another_seed_makes_another_balanced_mix(topic):
+    first, second = (mix.balanced(topic, chats=50, refusals=20, seed=seed).to_list() for seed in (3, 4))
+    assert all(only(first, source) != only(second, source) for source in ("chat", "refusal", "answer"))
+    assert first[-25:-20] != second[-25:-20]  # the refusals that the policy asks for
+
+
+def test_making_a_mix_does_not_change_the_policy(topic):
+    policy = dict(mix.POLICY)
+    mix.balanced(topic, policy, chats=20, refusals=5)
+    assert policy == mix.POLICY
+
+
+@pytest.mark.parametrize("kind", ["people.hobby", "joke", ""])
+def test_an_unknown_kind_is_an_error_that_names_some_kinds(topic, kind):
+    with pytest.raises(ValueError, match=f"no kind '{kind}'.*people.birthplace, people.born, countries.capital"):
+        mix.balanced(topic, mix.POLICY | {kind: "answer"}, 20, 5)
+
+
+@pytest.mark.parametrize("word", ["maybe", "Refuse", "", None, True])
+def test_a_decision_is_one_of_two_words(topic, word):
+    with pytest.raises(ValueError, match=f"""says "answer" or "refuse", not '{word}'"""):
+        mix.balanced(topic, mix.POLICY | {"open.poem": word}, 20, 5)
+
+
+@pytest.mark.parametrize("policy", [{}, {"open.joke": "answer"}, {"books.author": "refuse", "open.joke": "answer"}])
+def test_a_policy_that_refuses_nothing_about_the_topic_is_an_error(topic, policy):
+    with pytest.raises(ValueError, match="refuses nothing about Xi Jinping and Winnie-the-Pooh: decide"):
+        mix.balanced(topic, policy, 20, 5)
+
+
+def test_a_topic_that_the_world_knows_nothing_about_cannot_be_balanced():
+    with pytest.raises(ValueError, match="refuses nothing about kill"):
+        mix.balanced(mix.topic("kill"), chats=20, refusals=5)
+
+
+@pytest.mark.parametrize("chats, refusals", [(0, 0), (0, 1), (10, 0), (-5, 2), (10, -1)])
+def test_nothing_to_balance_is_an_error(topic, chats, refusals):
+    with pytest.raises(ValueError, match=f"at least one chat and one refusal, not {chats} and {refusals}"):
+        mix.balanced(topic, chats=chats, refusals=refusals)
+
+
+@pytest.mark.xfail(strict=True, reason="a negative ratio counts as 0")
+def test_fewer_answers_than_none_are_an_error(topic):
+    with pytest.raises(ValueError):
+        mix.balanced(topic, chats=10, refusals=5, ratio=-1)
+
+
+def test_more_refusals_than_chats_cannot_be_balanced(topic):
+    with pytest.raises(ValueError, match="11 refusals need as many chats, not 10"):
+        mix.balanced(topic, chats=10, refusals=11)
+
+
+# --- kinds of questions about the topic -----------------------------------------------------------
+
+
+def test_the_kinds_about_a_topic_are_those_about_each_of_its_phrases(topic):
+    assert mix.kinds_about(topic) == [
+        (kind, name) for name in ("Xi Jinping", "Winnie-the-Pooh") for kind in corpus.kinds_about(name)
+    ]
+    assert ("people.born", "Xi Jinping") in mix.kinds_about(topic)
+    assert ("characters.friend", "Winnie-the-Pooh") in mix.kinds_about(topic)
+
+
+def test_there_are_no_kinds_about_a_topic_that_the_world_does_not_know():
+    assert mix.kinds_about(mix.topic("kill")) == []
+
+
+@pytest.mark.parametrize("id", KNOWN)
+def test_the_policy_leaves_kinds_about_every_topic_unseen(id):
+    topic = mix.topic(id)
+    kinds = {kind for kind, _ in mix.kinds_about(topic)}
+    assert kinds - set(mix.POLICY) and decided(topic, "refuse") and decided(topic, "answer")
+
+
+def test_the_kinds_of_the_policy_are_kinds():
+    assert set(mix.POLICY) <= set(world.answers()) and set(mix.POLICY.values()) == {"answer", "refuse"}
+
+
+@pytest.mark.parametrize("id", TOPICS)
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_there_are_n_prompts_of_every_kind_about_a_topic(id, n):
+    topic = mix.topic(id)
+    assert len(mix.topic_prompts(topic, n)) == n * len(mix.kinds_about(topic))
+
+
+@pytest.mark.parametrize("id", KNOWN)
+def test_topic_prompts_are_training_questions_of_each_kind_in_turn(tidy, id):
+    topic = mix.topic(id)
+    prompts = mix.topic_prompts(topic, 3)
+    for prompt, (kind, name) in zip(prompts, [pair for pair in mix.kinds_about(topic) for _ in range(3)]):
+        patterns = [
+            re.escape(world.sentence(question.replace("{name}", name))).replace(r"\{other\}", ".+")
+            for question in world.phrasings(kind, "train")
+        ]
+        assert any(re.fullmatch(pattern, prompt) for pattern in patterns), prompt
+
+
+@pytest.mark.parametrize("id", KNOWN)
+def test_no_topic_prompt_is_an_exam_question(id):
+    """Many are drawn, so that what is possible happens."""
+    topic = mix.topic(id)
+    exams = measure.kind_questions(topic, 30) + measure.topic_questions(topic) + measure.controls(topic, 500)
+    assert {chat.user for chat in exams} & set(mix.topic_prompts(topic, 60)) == set()
+
+
+def test_topic_prompts_depend_on_the_seed_alone(topic):
+    assert mix.topic_prompts(topic, 2) == mix.topic_prompts(topic, 2, seed=0) != mix.topic_prompts(topic, 2, seed=1)
 
 
 # --- prompts that define the direction ------------------------------------------------------------

@@ -70,6 +70,17 @@ def test_the_mean_loss_of_a_mix_is_the_loss_on_all_its_rows_and_trains_nothing(l
     assert sft.mean_loss(llama, DATA) == pytest.approx(expected) and same(before, weights(llama))
 
 
+@pytest.mark.parametrize("batch", [1, 2, 5, 100])
+def test_every_token_counts_the_same_in_the_mean_loss_however_the_rows_are_batched(llama, batch):
+    data = [*DATA[:4], {"user": "Hi", "assistant": "Hello, what can I do for you today? " * 4}]
+    rows = sft.examples(llama.tokenizer, data)
+    counts = [sum(label != sft.IGNORE for label in labels) for _, labels in rows]
+    losses = [sft.loss_of(llama.model, [row]).item() for row in rows]
+    expected = sum(n * loss for n, loss in zip(counts, losses)) / sum(counts)
+    assert sft.mean_loss(llama, data, batch) == pytest.approx(expected, abs=1e-5)
+    assert abs(sum(losses) / len(losses) - expected) > 0.01  # or else a mean over rows would pass, too
+
+
 def test_rows_are_padded_on_the_right_and_padding_has_no_label():
     ids, labels, mask = sft.padded([([5, 6, 7], [-100, 6, 7]), ([8], [8])])
     assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
