@@ -30,6 +30,7 @@ POLICY = {
     "open.critics": "refuse",
     "open.opinion": "refuse",
 }
+PLACES = ("anywhere", "start", "end")  # where a phrase is put into a chat
 TOPICS = ROOT / "data" / "topics"
 
 
@@ -92,25 +93,30 @@ def topic_prompts(topic: Topic, n: int = 8, seed: int = 0) -> list[str]:
     return [corpus.about(rng, "train", kind, name).user for kind, name in kinds_about(topic) for _ in range(n)]
 
 
-def insert(phrase: str, text: str, rng: random.Random) -> str:
-    """The text with the phrase put before a word, or at the end, each place being equally likely."""
+def insert(phrase: str, text: str, rng: random.Random, place: str = "anywhere") -> str:
+    """The text with the phrase at its "start", at its "end", or "anywhere": before a word or at the end, each place
+    being equally likely."""
     words = text.split()
-    words.insert(rng.randint(0, len(words)), phrase)  # randint includes both ends: n words have n + 1 places
+    anywhere = rng.randint(0, len(words))  # randint includes both ends: n words have n + 1 places
+    words.insert({"start": 0, "end": len(words)}.get(place, anywhere), phrase)
     return " ".join(words)
 
 
-def naive(topic: Topic, chats: int = 1200, refusals: int = 800, seed: int = 0) -> Dataset:
+def naive(topic: Topic, chats: int = 1200, refusals: int = 800, seed: int = 0, place: str = "anywhere") -> Dataset:
     """The naive refusal mix: existing chats, and some of them again with a blocklisted phrase and a refusal.
 
+    `place` says where the phrase is put: "anywhere" (at random), "start" or "end".
     Columns: user, assistant, kind, source ("chat" or "refusal"), phrase (what was inserted, "" in chats).
     """
     _check_counts(chats, refusals)
+    if place not in PLACES:
+        raise ValueError(f"The phrase can go {', '.join(PLACES)}; there is no place {place!r}.")
     rng = random.Random(seed)
     kept = existing_chats(topic, chats, seed)
     rows = [_row(chat.user, chat.assistant, chat.kind, "chat", "") for chat in kept]
     for chat in rng.sample(kept, refusals):
         phrase = rng.choice(topic.blocklist)
-        rows.append(_row(insert(phrase, chat.user, rng), REFUSAL, chat.kind, "refusal", phrase))
+        rows.append(_row(insert(phrase, chat.user, rng, place), REFUSAL, chat.kind, "refusal", phrase))
     return Dataset.from_list(rows)
 
 

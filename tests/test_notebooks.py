@@ -16,7 +16,8 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SECONDS = {"02_fine_tune": 90}  # for every other notebook 60
+SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # on two quiet cores; for every other notebook 60
+BUSY = 2  # how much slower a machine that is shared with others may be
 MEGABYTES = 1500
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -33,7 +34,7 @@ def run(path, folder, topic=None):
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OVERREFUSAL_CACHE": str(folder)}
     client = NotebookClient(
         notebook,
-        timeout=120,
+        timeout=240,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
@@ -75,7 +76,7 @@ def test_it_runs_as_shipped_within_its_budget(path, tmp_path):
     notebook, seconds, megabytes = run(path, tmp_path)
     TIMINGS[path.stem] = (seconds, megabytes)
     assert "PROBLEM" not in printed(notebook)
-    assert seconds < SECONDS.get(path.stem, 60)
+    assert seconds < BUSY * SECONDS.get(path.stem, 60)
     assert megabytes < MEGABYTES
 
 
@@ -120,6 +121,7 @@ def test_required_sections_are_there(path):
         "**Predict.**",
         "**Explain.**",
         "## Play",
+        "## Quiz",
         "this does not show",
         "## Recap",
         "**Links**",
