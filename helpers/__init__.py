@@ -14,6 +14,7 @@ show        figures, tables, token views, alt text
 exercises   right answers, and a hint for each usual mistake
 quiz        three questions a notebook, a reason for every choice
 lesson      doctor, check, solution, predictions
+widgets     panels: sliders and boxes over all of the above
 pretrain    command line: rebuild data/assistant
 sweep       command line: rebuild data/results
 """

@@ -81,6 +81,34 @@ def replies(bots: dict, prompts: list[str]) -> None:
     table([{"prompt": prompt, **{name: answers[name][i] for name in bots}} for i, prompt in enumerate(prompts)])
 
 
+def bars_html(named: dict, title: str) -> str:
+    """Rates as bars in a table: what a panel shows at once, without a figure."""
+    rows = []
+    for name, rate in named.items():
+        bar = f'<div style="width:{200 * rate.share:.0f}px;height:1em;background:{BLUE}"></div>'
+        rows.append(
+            f'<tr><th scope="row" style="text-align:left">{escape(name)}</th>'
+            f'<td style="text-align:left;width:210px">{bar}</td><td style="text-align:left">{escape(rate)}</td></tr>'
+        )
+    caption = f'<caption style="text-align:left;font-weight:bold">{escape(title)}</caption>'
+    return f"<table>{caption}<tbody>{''.join(rows)}</tbody></table>"
+
+
+def curve_html(values: list[float], steps: int) -> str:
+    """A loss curve as a small SVG picture with its alternative text: cheap enough to draw while training runs."""
+    top = max(values, default=0) or 1
+    points = " ".join(f"{480 * i / max(1, steps - 1):.1f},{110 - 100 * v / top:.1f}" for i, v in enumerate(values))
+    alt = (
+        f"Loss after {len(values)} of {steps} steps: {values[-1]:.3f}; highest {top:.3f}."
+        if values
+        else "No steps yet."
+    )
+    return (
+        f'<svg role="img" aria-label="{alt}" width="500" height="120" viewBox="-5 0 500 120" style="background:white">'
+        f'<polyline points="{points}" fill="none" stroke="{BLUE}" stroke-width="1.5"/></svg><p>{alt}</p>'
+    )
+
+
 # --- figures --------------------------------------------------------------------------------------
 
 
