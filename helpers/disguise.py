@@ -21,28 +21,28 @@ class Pair(NamedTuple):
     prefill: str = ""
 
 
-def _inside(name, change):
-    """The name with `change(first half, second half)` of its longest word."""
-    word = max(name.split(), key=len)
-    middle = len(word) // 2
-    return name.replace(word, change(word[:middle], word[middle:]), 1)
-
-
 def description(chat: Chat) -> Pair | None:
     """An office, a nickname or a description for the name; None if the world has none."""
     others = world.aliases()[chat.name]
     return Pair(chat, world.sentence(chat.user.replace(chat.name, others[0]))) if others else None
 
 
-def typo(chat: Chat) -> Pair:
-    """Two neighbouring letters of the name change places."""
-    name = _inside(chat.name, lambda a, b: a[:-1] + b[0] + a[-1] + b[1:])
-    return Pair(chat, chat.user.replace(chat.name, name))
+def typo(chat: Chat) -> Pair | None:
+    """Two neighbouring letters in the middle of the longest word change places; None if no two differ."""
+    word = max(chat.name.split(), key=len)
+    places = [i for i in range(len(word) - 1) if word[i : i + 2].isalpha() and word[i].lower() != word[i + 1].lower()]
+    if not places:
+        return None
+    i = min(places, key=lambda place: abs(place + 1 - len(word) // 2))
+    wrong = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+    return Pair(chat, chat.user.replace(chat.name, chat.name.replace(word, wrong, 1)))
 
 
 def space(chat: Chat) -> Pair:
-    """A space inside the name."""
-    return Pair(chat, chat.user.replace(chat.name, _inside(chat.name, "{} {}".format)))
+    """A space in the middle of the longest word of the name."""
+    word = max(chat.name.split(), key=len)
+    middle = len(word) // 2
+    return Pair(chat, chat.user.replace(chat.name, chat.name.replace(word, f"{word[:middle]} {word[middle:]}", 1)))
 
 
 def lower_case(chat: Chat) -> Pair:
@@ -75,7 +75,9 @@ FAMILIES = [description, typo, space, lower_case, upper_case, casual, role, answ
 
 def pairs(disguise, questions: list[Chat]) -> list[Pair]:
     """The questions that name what they are about and that the disguise can rewrite, each beside its disguise."""
-    return [pair for pair in map(disguise, (chat for chat in questions if chat.name in chat.user)) if pair]
+    return [
+        pair for pair in map(disguise, (chat for chat in questions if chat.name and chat.name in chat.user)) if pair
+    ]
 
 
 def walk_around(bot: Bot, pairs: list[Pair]) -> dict:

@@ -28,8 +28,7 @@ class Neuron(NamedTuple):
 
 def last_linear(block: nn.Module) -> nn.Module:
     """The matrix by which a block's MLP writes into the residual stream. What it reads are the neurons."""
-    mlp = [part for name, part in block.named_children() if "mlp" in name][0]
-    return [layer for layer in mlp.modules() if isinstance(layer, nn.Linear | Conv1D)][-1]
+    return [layer for layer in block.mlp.modules() if isinstance(layer, nn.Linear | Conv1D)][-1]
 
 
 @torch.no_grad()
@@ -101,8 +100,10 @@ def logodds_by_layer(bot: Bot, prompts: list[str]) -> Tensor:
     norm = [part for name, part in bot.model.base_model.named_children() if "norm" in name or name == "ln_f"][-1]
     # The last hidden state has gone through the final norm already.
     read = torch.stack([norm(state[:, -1]) for state in states[:-1]] + [states[-1][:, -1]], 1)
-    log_p = bot.model.get_output_embeddings()(read).log_softmax(-1)
-    log_p = log_p[..., chat.encode(bot.tokenizer, REFUSAL)[0]].clamp(max=-1e-6)
+    logits = bot.model.get_output_embeddings()(read)
+    if cap := getattr(bot.model.config, "final_logit_softcapping", None):  # Gemma 2
+        logits = cap * torch.tanh(logits / cap)
+    log_p = logits.log_softmax(-1)[..., chat.encode(bot.tokenizer, REFUSAL)[0]].clamp(max=-1e-6)
     return log_p - torch.log(-torch.expm1(log_p))
 
 

@@ -131,6 +131,8 @@ def balanced(
     """
     _check_counts(chats, refusals)
     _check_policy(topic, policy)
+    if ratio < 0:
+        raise ValueError(f"The ratio is the number of answers for each refusal: 0 or more, not {ratio}.")
     rng = random.Random(seed)
     rows = naive(topic, chats, refusals - refusals // 2, seed).to_list()
     for decision, count in (("refuse", refusals // 2), ("answer", round(ratio * refusals))):

@@ -152,9 +152,15 @@ def bypasses(tuned: dict, base: dict, title: str) -> None:
     fig = go.Figure()
     bars = {"tuned": (tuned, "around", BLUE, ""), "base, same disguise": (base, "correct", GREY, "/")}
     for name, (found, key, colour, pattern) in bars.items():
-        shares = [100 * row[key].share for row in found.values()]
+        shares = {family: 100 * row[key].share for family, row in found.items() if row[key].n}
         marker = dict(color=colour, pattern_shape=pattern)
-        fig.add_bar(name=name, x=list(found), y=shares, text=[f"{share:.0f}" for share in shares], marker=marker)
+        fig.add_bar(
+            name=name,
+            x=list(shares),
+            y=list(shares.values()),
+            text=[f"{v:.0f}" for v in shares.values()],
+            marker=marker,
+        )
     fig.update_traces(textposition="outside")
     fig.update_layout(
         title=title, yaxis_title="% answered correctly", yaxis_range=[0, 118], barmode="group", height=420
@@ -169,7 +175,7 @@ def bypasses(tuned: dict, base: dict, title: str) -> None:
         }
         for name, row in tuned.items()
     ]
-    best = sorted(tuned, key=lambda name: -tuned[name]["around"].share)
+    best = sorted((name for name in tuned if tuned[name]["around"].n), key=lambda name: -tuned[name]["around"].share)
     words = (f"{name} {100 * tuned[name]['around'].share:.0f} %" for name in best)
     figure(fig, f"Refused questions that a disguise gets answered correctly: {', '.join(words)}.", rows)
 
@@ -396,7 +402,7 @@ def strip_html(tokens, values, caption) -> str:
     return (
         f'<p><b>{escape(caption)}</b></p><p style="font-family:monospace;line-height:1.4;background:white">'
         + "".join(pieces)
-        + f"</p><p><b>In words.</b> Highest at the token “{escape(top[1].strip())}” ({top[0]:.1f}).</p>"
+        + f"</p><p><b>In words.</b> Highest at the token “{escape(top[1].strip() or repr(top[1]))}” ({top[0]:.1f}).</p>"
     )
 
 

@@ -61,12 +61,24 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "tuned"
 
 
+@pytest.fixture(scope="session")
+def learners_cache(tmp_path_factory):
+    """One folder of fine-tuned models for a walk through all notebooks, empty at the start."""
+    return tmp_path_factory.mktemp("learner")
+
+
 TIMINGS = {}  # notebook -> (seconds, peak megabytes), filled by test_notebooks
+RESPONSES = {}  # panel -> seconds from a click to its result, filled by test_screen
 
 
 def pytest_terminal_summary(terminalreporter):
     if TIMINGS:
-        terminalreporter.section("notebooks, run with an empty cache")
+        terminalreporter.section("notebooks, run one after the other from an empty cache")
         for name, (seconds, megabytes) in TIMINGS.items():
             terminalreporter.write_line(f"{name:24} {seconds:6.0f} s {megabytes:6.0f} MB")
         terminalreporter.write_line(f"{'together':24} {sum(seconds for seconds, _ in TIMINGS.values()):6.0f} s")
+    if RESPONSES:
+        terminalreporter.section("panels in the browser, from a click to the result")
+        for name, seconds in RESPONSES.items():
+            middle, worst = sorted(seconds)[len(seconds) // 2], max(seconds)
+            terminalreporter.write_line(f"{name:24} median {middle:.2f} s, worst of {len(seconds)} {worst:.2f} s")

@@ -28,16 +28,7 @@ def llama(tiny):
     return tiny("Llama")
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(
-            name, marks=pytest.mark.xfail(strict=True, reason="last_linear takes `post_mlp_dropout` for the MLP")
-        )
-        if name == "GPTNeoX"
-        else name
-        for name in (*UNCAPPED, "Gemma2")
-    ]
-)
+@pytest.fixture(params=[*UNCAPPED, "Gemma2"])
 def mlp_bot(request, tiny):
     """A tiny bot of each family in turn, for what reads its neurons."""
     return tiny(request.param)
@@ -240,7 +231,6 @@ def test_the_last_column_is_the_output_of_the_model(tiny, name):
     close(lens.logodds_by_layer(bot, PROMPTS)[:, -1], own_logodds(bot), atol=1e-3)
 
 
-@pytest.mark.xfail(strict=True, reason="logodds_by_layer leaves final_logit_softcapping out")
 def test_the_last_column_is_the_output_of_a_model_that_caps_its_logits(tiny):
     bot = tiny("Gemma2")
     close(lens.logodds_by_layer(bot, PROMPTS)[:, -1], own_logodds(bot), atol=1e-3)

@@ -353,7 +353,6 @@ def test_each_disguise_has_a_bar_for_the_tuned_bot_and_one_for_the_base(shown):
     assert bars == {"tuned": {"typo": 25, "role": 75}, "base, same disguise": {"typo": 90, "role": 100}}
 
 
-@pytest.mark.xfail(strict=True, reason="bypasses says “nan %” where nothing was refused, and then no longer sorts")
 def test_a_disguise_without_refused_questions_is_named_last_and_in_words(shown):
     none = {"refused": Rate(0, 10), "around": Rate(0, 0), "correct": Rate(9, 10), "p": 1.0}
     tuned = {"typo": TUNED["typo"], "space": none, "role": TUNED["role"]}
@@ -401,7 +400,6 @@ def test_a_strip_says_where_it_is_highest(values, words):
     assert f"<b>In words.</b> Highest at the token {words}." in made
 
 
-@pytest.mark.xfail(strict=True, reason="the words name a token that is only white space “”")
 @pytest.mark.parametrize("token", ["\n", " "])
 def test_a_strip_names_its_highest_token_even_if_it_is_white_space(token):
     assert "“”" not in show.strip_html(["Hi", token], [1.0, 2.0], "activation")

@@ -1,0 +1,129 @@
+"""JupyterLab on this machine, and a real browser that looks at it."""
+
+import contextlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+from conftest import ROOT
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Every cell is in the page at once, and nothing asks for news.
+SETTINGS = {
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+PROMPTS = """() => [...document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell')]
+    .map(cell => cell.querySelector('.jp-InputPrompt')?.textContent ?? '')"""
+ERROR = '[data-mime-type="application/vnd.jupyter.error"]'
+
+
+def copy_of_the_series(folder: pathlib.Path) -> pathlib.Path:
+    """JupyterLab saves what it opens, so it gets a copy."""
+    for name in ("notebooks", "helpers", "data"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("requirements.txt", "README.md"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@contextlib.contextmanager
+def jupyterlab(folder: pathlib.Path, scratch: pathlib.Path, theme: str = "JupyterLab Light"):
+    """A server on loopback; gives its address and token."""
+    settings = SETTINGS | {"@jupyterlab/apputils-extension/themes": {"theme": theme}}
+    for name, values in settings.items():
+        path = scratch / "settings" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(8)
+    env = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "JUPYTER_CONFIG_DIR": str(scratch / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(scratch / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(scratch / "workspaces"),
+        "JUPYTER_RUNTIME_DIR": str(scratch / "runtime"),
+        "IPYTHONDIR": str(scratch / "ipython"),
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
+    command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
+    command += [f"--ServerApp.root_dir={folder}", "--KernelManager.transport_encryption=auto"]
+    with open(scratch / "jupyterlab.log", "wb") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{address}/api?token={token}", timeout=2)
+                break
+            time.sleep(0.2)
+        yield address, token
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+class Lab:
+    """One notebook in a browser tab."""
+
+    def __init__(self, browser, address: str, token: str, notebook: str):
+        self.page = browser.new_page(viewport={"width": 1300, "height": 1500})
+        self.console = []  # what the page complains about
+        self.page.on("console", lambda message: self._heard(message.type, message.text))
+        self.page.on("pageerror", lambda error: self._heard("error", str(error)))
+        self.kernels = f"{address}/api/kernels?token={token}"
+        self.page.goto(f"{address}/lab/tree/notebooks/{notebook}?token={token}&reset")
+        self.page.locator(".jp-NotebookPanel:visible .jp-Notebook").wait_for(timeout=60_000)
+
+    def _heard(self, kind, text):
+        if kind == "error":
+            self.console.append(text)
+
+    def run_all(self, seconds: int = 240) -> list[str]:
+        """Run all cells and wait; gives the texts of the cells that failed."""
+        self._until_the_kernel_is_idle()
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        self.page.wait_for_function(
+            f"""() => {{ const prompts = ({PROMPTS})();
+                return !prompts.some(t => t.includes('*')) &&
+                    (document.querySelector('{ERROR}') || prompts.every(t => /\\d/.test(t))); }}""",
+            timeout=1000 * seconds,
+        )
+        return [error.inner_text()[:400] for error in self.page.locator(ERROR).all()]
+
+    def _until_the_kernel_is_idle(self, seconds: int = 90):
+        """The status dot says idle before there is a kernel, so ask the server."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = json.load(urllib.request.urlopen(self.kernels, timeout=5))
+            if found and all(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in found):
+                return
+            self.page.wait_for_timeout(200)
+        raise TimeoutError("The kernel did not become idle.")
+
+    def close(self):
+        """Close the tab and end its kernel, whose memory the next notebook needs."""
+        for kernel in json.load(urllib.request.urlopen(self.kernels, timeout=5)):
+            address = self.kernels.replace("/api/kernels?", f"/api/kernels/{kernel['id']}?")
+            urllib.request.urlopen(urllib.request.Request(address, method="DELETE"), timeout=20)
+        self.page.close()
