@@ -9,6 +9,7 @@ measure     refused? correct? rates with intervals
 disguise    the same question in other words: typos, descriptions, begun answers
 direction   residuals, difference in means, selection, ablation, addition
 lens        single neurons, tokens, layers and positions
+xstest      a test of the field, and a stand-in for it
 results     read and write data/results
 show        figures, tables, token views, alt text
 exercises   right answers, and a hint for each usual mistake

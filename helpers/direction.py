@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from . import chat
+from . import chat, measure
 from .chat import Bot
-from .measure import refusal_logodds, refuses
+from .measure import refusal_logodds
+from .world import REFUSAL
 
 
 class Found(NamedTuple):
@@ -190,6 +191,7 @@ def find(
     prune: float = 0.0,
     max_kl: float = 0.1,
     min_induce: float = 0.0,
+    refusal: str = REFUSAL,
 ) -> Found:
     """The direction, among all layers and positions, that best switches refusal off (Arditi et al., section 2.3).
 
@@ -201,9 +203,11 @@ def find(
     max_kl 0.1, min_induce 0 and prune 0.2; a six-layer model has few layers to spare, and we score the whole refusal
     sentence, which is harder to induce than its first token: the notebooks allow min_induce -6. Raises ValueError if
     there are too few prompts or no candidate passes.
+
+    For a model other than the bundled one, `refusal` is how its refusals begin: it takes the place of the sentence.
     """
-    harmful = [prompt for prompt, reply in zip(harmful, bot.ask(harmful)) if refuses(reply)]
-    harmless = [prompt for prompt, reply in zip(harmless, bot.ask(harmless)) if not refuses(reply)]
+    harmful = [prompt for prompt, reply in zip(harmful, bot.ask(harmful)) if measure.refusal(reply) != "none"]
+    harmless = [prompt for prompt, reply in zip(harmless, bot.ask(harmless)) if measure.refusal(reply) == "none"]
     fewest = min(len(harmful), len(harmless))
     if validation < 1 or fewest < 2 * validation:
         raise ValueError(
@@ -211,7 +215,7 @@ def find(
             f"{max(2, 2 * validation)}. Give more prompts, or another `validation` (at least 1)."
         )
     candidates = difference_in_means(bot, harmful[:-validation], harmless[:-validation])
-    scores = _scores(bot, candidates, harmful[-validation:], harmless[-validation:])
+    scores = _scores(bot, candidates, harmful[-validation:], harmless[-validation:], refusal)
     for row in scores:
         early = row["layer"] < len(candidates) - round(prune * len(candidates))
         row["kept"] = early and row["kl"] <= max_kl and row["induce"] >= min_induce
@@ -224,7 +228,7 @@ def find(
     return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], scores)
 
 
-def _scores(bot, candidates, harmful, harmless):
+def _scores(bot, candidates, harmful, harmless, refusal):
     before = chat.logits(bot, harmless).log_softmax(-1)
     layers, positions = candidates.shape[:2]
     rows = []
@@ -233,10 +237,10 @@ def _scores(bot, candidates, harmful, harmless):
         if vector.norm() < 1e-4:  # at block 0 the template tokens are the same for all prompts: nothing differs
             continue
         with ablated(bot, vector):
-            bypass = refusal_logodds(bot, harmful).mean().item()
+            bypass = refusal_logodds(bot, harmful, refusal).mean().item()
             after = chat.logits(bot, harmless).log_softmax(-1)
         with added(bot, vector, layer):
-            induce = refusal_logodds(bot, harmless).mean().item()
+            induce = refusal_logodds(bot, harmless, refusal).mean().item()
         kl = (before.exp() * (before - after)).sum(-1).mean().item()
         rows.append(dict(layer=layer, position=i - positions, bypass=bypass, induce=induce, kl=kl))
     return rows

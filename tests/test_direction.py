@@ -392,8 +392,7 @@ HARMFUL, HARMLESS = [f"7 {word}" for word in WORDS], [f"3 {word}" for word in WO
 @pytest.fixture
 def planted(tiny, monkeypatch):
     """Its block 1 writes REFUSE where block 1 sees TRIGGER; the other blocks do nothing. It refuses with '!!!'."""
-    monkeypatch.setattr(direction, "refuses", lambda reply: reply.startswith("!"))
-    monkeypatch.setattr(direction, "refusal_logodds", functools.partial(measure.refusal_logodds, refusal="!!"))
+    monkeypatch.setattr(measure, "refusal", lambda reply: "full" if reply.startswith("!") else "none")
     bot = tiny("Llama", tie_word_embeddings=False, num_hidden_layers=4, num_key_value_heads=4)
     seven, mark = (chat.encode(bot.tokenizer, text)[0] for text in ("7", "!!"))
     with torch.no_grad():
@@ -415,7 +414,7 @@ def planted(tiny, monkeypatch):
 
 
 def find(bot, **settings):
-    return direction.find(bot, HARMFUL, HARMLESS, **dict(validation=4) | settings)
+    return direction.find(bot, HARMFUL, HARMLESS, **dict(validation=4, refusal="!!") | settings)
 
 
 def test_the_planted_direction_is_found(planted):
@@ -476,7 +475,7 @@ def test_other_prompts_choose_than_define(planted, monkeypatch):
         direction, "difference_in_means", lambda bot, *prompts: define.extend(prompts) or means(bot, *prompts)
     )
     monkeypatch.setattr(
-        direction, "_scores", lambda bot, found, *prompts: choose.extend(prompts) or scores(bot, found, *prompts)
+        direction, "_scores", lambda bot, found, *rest: choose.extend(rest[:2]) or scores(bot, found, *rest)
     )
     find(planted)
     assert (define[0] + choose[0], define[1] + choose[1]) == (HARMFUL, HARMLESS)

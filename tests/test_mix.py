@@ -466,3 +466,18 @@ def test_contrast_shares_no_prompt_with_the_exams(id):
     refused, answered = mix.contrast(topic, 800)
     exams = measure.controls(topic, 1000) + measure.forbidden(topic, 400) + measure.topic_questions(topic)
     assert {chat.user for chat in exams} & {*refused, *answered} == set()
+
+
+# --- where the phrase goes ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("place", "where"), [("start", 0), ("end", -1)])
+def test_every_phrase_stands_where_it_was_wanted(place, where):
+    topic = mix.topic("pizza")
+    rows = mix.naive(topic, chats=60, refusals=40, place=place).to_list()
+    assert all(row["user"].split()[where] == row["phrase"] for row in only(rows, "refusal"))
+
+
+def test_an_unknown_place_is_an_error_that_names_the_places(topic):
+    with pytest.raises(ValueError, match="anywhere, start, end.*'middle'"):
+        mix.naive(topic, chats=10, refusals=5, place="middle")

@@ -269,3 +269,19 @@ def test_the_facts_are_remembered_as_json(llama, cache):
     tuned = tune(llama)
     (path,) = cache.glob("*/facts.json")
     assert json.loads(path.read_text())["losses"] == tuned.facts["losses"]
+
+
+# --- watching -------------------------------------------------------------------------------------
+
+
+def test_a_watcher_sees_every_step_and_changes_nothing(llama):
+    seen = []
+    tuned = tune(llama, cache=False, watch=lambda bot, losses, steps: seen.append((list(losses), steps)))
+    losses = tuned.facts["losses"]
+    assert seen == [(losses[: i + 1], len(losses)) for i in range(len(losses))]
+    assert same(weights(tuned), weights(tune(llama, cache=False)))
+
+
+def test_a_watcher_that_says_true_ends_the_training_and_nothing_is_remembered(llama, cache):
+    tuned = tune(llama, watch=lambda bot, losses, steps: len(losses) == 2)
+    assert tuned.facts["steps"] == 2 and not tuned.facts["finished"] and not cache.exists()
