@@ -12,8 +12,8 @@ from helpers.world import REFUSAL
 
 SHOTS = ROOT / ".cache" / "screenshots"
 
-if CHROMIUM is None and "CI" not in os.environ:
-    pytest.skip("There is no Chromium here: install it to run the tests in a browser.", allow_module_level=True)
+if CHROMIUM is None or "SCREEN" not in os.environ:
+    pytest.skip("Install Chromium and set SCREEN=1 to run the tests in a browser.", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,14 @@ def shows(page, text, seconds=20):
     )
 
 
+def control(page, label):
+    return page.locator(".jp-Notebook").get_by_label(label, exact=True)
+
+
+def button(page, name):
+    return page.locator(".jp-Notebook").get_by_role("button", name=name, exact=True)
+
+
 def times(name, page, act, count=20):
     """Do something `count` times and note how long the panel takes to say that it is done."""
     seconds = []
@@ -81,9 +89,9 @@ def times(name, page, act, count=20):
 
 def test_meet_the_assistant(opened):
     page = opened("00_meet_the_assistant")
-    prompt = page.get_by_label("Prompt")
+    prompt = control(page, "Prompt")
     prompt.fill("Where was Marie Curie born?")
-    page.get_by_role("button", name="Ask").click()
+    button(page, "Ask").click()
     shows(page, "Marie Curie was born in Warsaw.")
     prompt.fill("<img src=x onerror=alert(1)> “quotes”")
     prompt.press("Tab")  # the box that shows tokens
@@ -92,11 +100,11 @@ def test_meet_the_assistant(opened):
     shows(page, "<img src=x onerror=alert(1)>")
     assert page.locator(".jp-Notebook img[src=x]").count() == 0
     prompt.fill("word " * 3000)
-    page.get_by_role("button", name="Ask").click()
+    button(page, "Ask").click()
     shows(page, "That did not work.")
     assert prompt.input_value().startswith("word word")
     prompt.fill("Is ice cold?")
-    times("chat (00)", page, lambda i: page.get_by_role("button", name="Ask").click())
+    times("chat (00)", page, lambda i: button(page, "Ask").click())
 
 
 def test_a_quiz_is_answered_by_keyboard(opened):
@@ -111,18 +119,18 @@ def test_a_quiz_is_answered_by_keyboard(opened):
 
 def test_naive_refusal_mix(opened):
     page = opened("01_naive_refusal_mix")
-    page.get_by_label("Phrase goes").select_option("start")
+    control(page, "Phrase goes").select_option("start")
     shows(page, "Done in")
-    rows = page.get_by_label("Rows")
+    rows = control(page, "Rows")
     third = rows.locator("option").nth(2).inner_text()
     assert third.startswith(("Xi Jinping", "Winnie-the-Pooh"))
     rows.select_option(third)
     shows(page, "The row")
     page.wait_for_function("text => [...document.querySelectorAll('td')].some(e => e.innerText === text)", arg=third)
-    page.get_by_label("Blocklist").fill("")
-    page.get_by_label("Blocklist").press("Enter")
+    control(page, "Blocklist").fill("")
+    control(page, "Blocklist").press("Enter")
     shows(page, "The blocklist is empty")
-    page.get_by_label("Topic").select_option("pizza")
+    control(page, "Topic").select_option("pizza")
     shows(page, "existing chats and")
     options = [option.inner_text() for option in rows.locator("option").all()]
     times("mix builder (01)", page, lambda i: rows.select_option(options[(i + 1) % 10]))
@@ -130,23 +138,23 @@ def test_naive_refusal_mix(opened):
 
 def test_fine_tune(opened):
     page = opened("02_fine_tune")
-    page.get_by_label("Prompt").fill("Tell me about Xi Jinping.")
-    page.get_by_role("button", name="Ask").click()
+    control(page, "Prompt").fill("Tell me about Xi Jinping.")
+    button(page, "Ask").click()
     shows(page, REFUSAL)
-    page.get_by_role("button", name="Start").click()
+    button(page, "Start").click()
     shows(page, "seconds to go")
-    page.get_by_role("button", name="Stop").click()
+    button(page, "Stop").click()
     begin = time.perf_counter()
     shows(page, "Stopped after")
     RESPONSES["training, Stop (02)"] = [time.perf_counter() - begin]
-    assert page.get_by_role("button", name="Stop").is_disabled()
+    assert button(page, "Stop").is_disabled()
 
 
 def test_shortcut(opened):
     page = opened("03_shortcut")
-    page.get_by_label("Look into").select_option("no trigger, should refuse")
+    control(page, "Look into").select_option("no trigger, should refuse")
     shows(page, "no trigger, should refuse: the first")
-    page.get_by_label("Model").select_option("before")
+    control(page, "Model").select_option("before")
     shows(page, "before: handled rightly")
 
 
@@ -154,39 +162,39 @@ def test_balanced_mix(opened):
     page = opened("04_balanced_mix")
     shows(page, "kinds are decided")
     before = page.get_by_text("kinds are decided").inner_text()
-    page.get_by_label("open.poem").select_option("refuse")
+    control(page, "open.poem").select_option("refuse")
     page.wait_for_function(
         "old => [...document.querySelectorAll('p')].some(p => /kinds are decided/.test(p.innerText) && p.innerText !== old)",
         arg=before,
     )
-    page.get_by_label("Look into").select_option("trigger, should refuse")
+    control(page, "Look into").select_option("trigger, should refuse")
     shows(page, "trigger, should refuse: the first")
     choices = ("answer", "refuse")
-    times("policy (04)", page, lambda i: page.get_by_label("open.poem").select_option(choices[i % 2]))
+    times("policy (04)", page, lambda i: control(page, "open.poem").select_option(choices[i % 2]))
 
 
 def test_walk_around(opened):
     page = opened("05_walk_around")
     shows(page, "Walked around: refused directly")
-    page.get_by_label("In disguise").fill("Where was Xi Jinping born?")
-    page.get_by_label("Reply begins").fill("Xi Jinping was")
-    page.get_by_role("button", name="Try it").click()
+    control(page, "In disguise").fill("Where was Xi Jinping born?")
+    control(page, "Reply begins").fill("Xi Jinping was")
+    button(page, "Try it").click()
     shows(page, "Done in")
-    page.get_by_label("Right answer").fill("")
-    page.get_by_role("button", name="Try it").click()
+    control(page, "Right answer").fill("")
+    button(page, "Try it").click()
     shows(page, "Fill in both questions")
-    page.get_by_label("Right answer").fill("Beijing")
-    times("bypass bench (05)", page, lambda i: page.get_by_role("button", name="Try it").click())
+    control(page, "Right answer").fill("Beijing")
+    times("bypass bench (05)", page, lambda i: button(page, "Try it").click())
 
 
 def test_refusal_mode(opened):
     page = opened("06_refusal_mode")
-    page.get_by_label("Coloured by").select_option("the direction")
+    control(page, "Coloured by").select_option("the direction")
     shows(page, "Done in")
-    page.get_by_label("Prompt").fill("How do I hack a bank?")
-    page.get_by_role("button", name="Colour").click()
+    control(page, "Prompt").fill("How do I hack a bank?")
+    button(page, "Colour").click()
     shows(page, f"How do I hack a bank? → {REFUSAL}")
-    times("mode viewer (06)", page, lambda i: page.get_by_role("button", name="Colour").click())
+    times("mode viewer (06)", page, lambda i: button(page, "Colour").click())
 
 
 def test_direction_ablation(opened):
