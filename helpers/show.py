@@ -19,7 +19,7 @@ from .results import pooled
 # Okabe & Ito's palette (2008): safe for the common kinds of colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
 PALETTE = (BLUE, RED, ORANGE, GREEN, GREY)
-SYMBOLS = ("circle", "x", "diamond", "square", "triangle-up")
+SYMBOLS = ("circle", "x", "diamond", "square", "triangle-up", "star", "cross", "triangle-down", "pentagon", "hexagon")
 
 
 def escape(text) -> str:
@@ -402,17 +402,18 @@ def strip_html(tokens, values, caption) -> str:
     return (
         f'<p><b>{escape(caption)}</b></p><p style="font-family:monospace;line-height:1.4;background:white">'
         + "".join(pieces)
-        + f"</p><p><b>In words.</b> Highest at the token “{escape(top[1].strip() or repr(top[1]))}” ({top[0]:.1f}).</p>"
+        + f"</p><p><b>In words.</b> Highest at the token “{escape(top[1].replace(chr(10), '⏎').strip() or '·')}” ({top[0]:.1f}).</p>"
     )
 
 
 def grid(values, rows: list[str], columns: list[str], title: str, unit: str) -> None:
-    """A heat map of numbers, for instance layer by token; the largest change is named in words."""
+    """A heat map of numbers, for instance layer by token; the lowest is named in words."""
     values = [[round(float(value), 2) for value in row] for row in values]
-    columns = [f"{i + 1}. {column}" for i, column in enumerate(columns)]  # two tokens may look the same
+    columns = [f"{i + 1}. {column}".replace("\n", "⏎") for i, column in enumerate(columns)]  # tokens may look the same
     fig = go.Figure(go.Heatmap(z=values, x=columns, y=rows, text=values, texttemplate="%{text:.0f}"))
     fig.update_traces(colorscale="Cividis", colorbar_title=unit)
     fig.update_layout(title=title, height=160 + 40 * len(rows))
+    fig.update_yaxes(autorange="reversed")  # the first row on top, as in the table
     lowest, row, column = min((v, r, c) for r, line in zip(rows, values) for c, v in zip(columns, line))
     table = [{"": row, **dict(zip(columns, line))} for row, line in zip(rows, values)]
     figure(fig, f"The lowest {unit}, {lowest:.1f}, is at {row}, token {column}.", table)
@@ -431,13 +432,11 @@ def plane(points: dict[str, tuple[Rate, Rate]], title: str, x: str, y: str) -> N
             y=[b],
             error_x=bars[0],
             error_y=bars[1],
-            mode="markers+text",
-            text=[name],
+            mode="markers",
             name=name,
-            textposition="top center",
             marker=dict(color=colour, symbol=symbol, size=13),
         )
-    fig.update_layout(title=title, xaxis_title=f"{x}, %", yaxis_title=f"{y}, %", showlegend=False, height=460)
+    fig.update_layout(title=title, xaxis_title=f"{x}, %", yaxis_title=f"{y}, %", height=460)
     fig.update_layout(xaxis_range=[-6, 106], yaxis_range=[-6, 112])
     words = "; ".join(
         f"{name}: {x} {100 * a.share:.0f} %, {y} {100 * b.share:.0f} %" for name, (a, b) in points.items()

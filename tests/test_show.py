@@ -335,7 +335,7 @@ def test_a_grid_can_be_a_tensor(shown):
 def test_a_point_of_the_plane_has_both_intervals(shown):
     show.plane(POINTS, "title", "freed", "kept")
     point = shown[0].data[0]
-    assert (point.x, point.y, point.text) == ((25,), (75,), ("direction",))
+    assert (point.x, point.y, point.name) == ((25,), (75,), "direction")
     for error, rate in ((point.error_x, Rate(1, 4)), (point.error_y, Rate(3, 4))):
         low, high = rate.interval
         assert error.array[0] == pytest.approx(100 * (high - rate.share))
