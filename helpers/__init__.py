@@ -12,7 +12,8 @@ lens        single neurons, tokens, layers and positions
 xstest      a test of the field, and a stand-in for it
 results     read and write data/results
 show        figures, tables, token views, alt text
-exercises   right answers, and a hint for each usual mistake
+exercises   the right answers
+hints       what goes wrong in them, and what to say then
 quiz        three questions a notebook, a reason for every choice
 lesson      doctor, check, solution, predictions
 widgets     panels: sliders and boxes over all of the above

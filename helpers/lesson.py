@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-from . import chat, exercises, sft
+from . import chat, exercises, hints, sft
 from .world import ROOT
 
 TORCH_THREADS = min(4, os.cpu_count() or 1)
@@ -80,12 +80,12 @@ def check(attempt):
 def verdict_on(attempt) -> str | None:
     """None if the attempt is right, else what to say."""
     name = attempt.__name__
-    if name not in exercises.graders:
+    if name not in hints.graders:
         return f"HINT  There is no exercise called {name!r}. Keep the function's name as it was."
     if _blank(attempt):
         return f"TODO  {name}: not written yet."
     try:
-        hint = exercises.graders[name](attempt)
+        hint = hints.graders[name](attempt)
     except Exception as error:  # whatever a learner's function may raise is the learner's to see
         return f"HINT  {name} raised {type(error).__name__}: {error}"
     return None if hint is None else f"HINT  {hint}"

@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from helpers import chat, corpus, direction, exercises, lesson, measure, mix, results, sft, show, world
+from helpers import chat, corpus, direction, exercises, hints, lesson, measure, mix, results, sft, show, world
 from helpers.world import REFUSAL
 
 settings.register_profile("exercises", deadline=None, max_examples=60, derandomize=True, database=None)
@@ -587,19 +587,19 @@ NAMES = list(exercises.reference)
 
 @pytest.mark.parametrize("name, wrong, hint", CASES, ids=[f"{name}: {hint}" for name, _, hint in CASES])
 def test_a_wrong_answer_gets_the_hint_for_its_mistake(name, wrong, hint):
-    assert hint in exercises.graders[name](wrong)
+    assert hint in hints.graders[name](wrong)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_mistake_has_a_hint_of_its_own(name):
-    said = {exercises.graders[name](wrong) for wrong, _ in WRONG[name]}
+    said = {hints.graders[name](wrong) for wrong, _ in WRONG[name]}
     assert len(said) > 4
     for hint in {hint for _, hint in WRONG[name]}:
         assert sum(hint in hint_said for hint_said in said) == 1
 
 
 def test_every_exercise_has_a_grader_and_wrong_answers():
-    assert set(exercises.reference) == set(exercises.graders) == set(WRONG)
+    assert set(exercises.reference) == set(hints.graders) == set(WRONG)
 
 
 def test_every_notebook_has_two_exercises():
@@ -618,7 +618,7 @@ def test_nonsense_at_any_moment_is_wrong_and_breaks_no_grader(name, nonsense):
 
     for asked in range(5):
         attempt = turning_wrong(iter([True] * asked))
-        said = exercises.graders[name](attempt)
+        said = hints.graders[name](attempt)
         assert said is None or isinstance(said, str)
         assert asked or said, "nonsense from the first moment on must not pass"
 
@@ -629,7 +629,7 @@ def test_nonsense_at_any_moment_is_wrong_and_breaks_no_grader(name, nonsense):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_reference_passes_and_leaves_the_global_random_state_alone(name):
     before = random.getstate(), torch.get_rng_state()
-    assert exercises.graders[name](exercises.reference[name]) is None
+    assert hints.graders[name](exercises.reference[name]) is None
     assert random.getstate() == before[0] and torch.equal(torch.get_rng_state(), before[1])
 
 
@@ -693,7 +693,7 @@ ANOTHER_WAY = {
 
 @pytest.mark.parametrize("name", ANOTHER_WAY)
 def test_another_right_way_passes(name):
-    assert exercises.graders[name](ANOTHER_WAY[name]) is None
+    assert hints.graders[name](ANOTHER_WAY[name]) is None
 
 
 # --- properties of the right answers --------------------------------------------------------------
@@ -717,7 +717,7 @@ def test_an_inserted_phrase_leaves_the_words_as_they_were(words, seed):
 def test_refusal_rows_are_different_chats_with_a_phrase_and_a_refusal(n, rng):
     chats = [(f"number {i} please", "yes") for i in range(8)]
     rows = exercises.refusal_rows(chats, ["X", "Y Z"], n, rng)
-    parts = [exercises.taken_apart(user, ["X", "Y Z"]) for user, _ in rows]
+    parts = [hints.taken_apart(user, ["X", "Y Z"]) for user, _ in rows]
     assert len(rows) == n == len({" ".join(others) for _, _, others in parts})
     assert {" ".join(others) for _, _, others in parts} <= {user for user, _ in chats}
     assert all(answer == REFUSAL for _, answer in rows)
