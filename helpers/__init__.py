@@ -11,7 +11,8 @@ direction   residuals, difference in means, selection, ablation, addition
 lens        single neurons, tokens, layers and positions
 xstest      a test of the field, and a stand-in for it
 results     read and write data/results
-show        figures, tables, token views, alt text
+show        tables, chats and tokens
+plot        figures, each with its numbers and its sentence
 exercises   the right answers
 hints       what goes wrong in them, and what to say then
 quiz        three questions a notebook, a reason for every choice

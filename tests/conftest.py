@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 import transformers  # noqa: E402
 
-from helpers import chat, sft  # noqa: E402
+from helpers import chat, plot, sft, show  # noqa: E402
 
 SMALL = dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=256)
 GLU = dict(intermediate_size=64, num_key_value_heads=2)
@@ -52,6 +52,15 @@ def tiny(bot):
 def any_bot(request, tiny):
     """A tiny bot of each family in turn."""
     return tiny(request.param)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What would have been displayed."""
+    pieces = []
+    for module in (show, plot):
+        monkeypatch.setattr(module, "display", pieces.append)
+    return pieces
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from helpers import chat, corpus, direction, exercises, hints, lesson, measure, mix, results, sft, show, world
+from helpers import chat, corpus, direction, exercises, hints, lesson, measure, mix, plot, results, sft, show, world
 from helpers.world import REFUSAL
 
 settings.register_profile("exercises", deadline=None, max_examples=60, derandomize=True, database=None)
@@ -638,7 +638,7 @@ def test_a_printed_solution_can_be_pasted_into_a_notebook(name, capsys):
     lesson.solution(name)
     source = capsys.readouterr().out
     cell = dict(chat=chat, corpus=corpus, direction=direction, lesson=lesson, measure=measure, mix=mix)
-    cell |= dict(results=results, sft=sft, show=show, world=world)
+    cell |= dict(plot=plot, results=results, sft=sft, show=show, world=world)
     exec(source, cell)
     assert lesson.verdict_on(cell[name]) is None
     assert len(source.strip().splitlines()) < 10
