@@ -3,18 +3,9 @@ import re
 import pytest
 
 from helpers import show
-from helpers.measure import Rate
 
 EVIL = """<script>alert("it's me")</script>"""
 SAFE = "&lt;script&gt;alert(&quot;it&#x27;s me&quot;)&lt;/script&gt;"
-CURVES = {"first": [1.0, 2.5, -3.0], "second": [0.125, 0.0, 4.0]}
-GRID = [[1.0, 2.0, 3.25], [0.5, -5.0, 9.0]]
-POINTS = {"direction": (Rate(1, 4), Rate(3, 4)), "surgical": (Rate(2, 4), Rate(4, 4))}
-TUNED = {
-    "typo": {"refused": Rate(8, 10), "around": Rate(2, 8), "correct": Rate(3, 10), "p": 0.03125},
-    "role": {"refused": Rate(7, 10), "around": Rate(6, 8), "correct": Rate(7, 10), "p": 1.0},
-}
-BASE = {name: {"correct": Rate(hits, 10)} for name, hits in (("role", 10), ("typo", 9))}
 
 
 def cells(html):
