@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from .world import ROOT
 
@@ -59,6 +60,11 @@ def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
     with the remedy if the weights are missing, damaged or not in the safetensors format.
     """
     bundled = pathlib.Path(name) == ASSISTANT
+    # A folder is read in a blink; while a model comes from the hub, a bar tells how far it is.
+    if pathlib.Path(name).is_dir():
+        logging.disable_progress_bar()
+    else:
+        logging.enable_progress_bar()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
@@ -185,4 +191,4 @@ def replies(
 @torch.no_grad()
 def logits(bot: Bot, prompts: list[str], prefill: str = "") -> torch.Tensor:
     """Logits for the next token after each prompt: (prompt, vocabulary)."""
-    return bot.model(**batch(bot, prompts, prefill)).logits[:, -1]
+    return bot.model(**batch(bot, prompts, prefill), logits_to_keep=1).logits[:, -1]

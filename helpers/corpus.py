@@ -55,10 +55,16 @@ def kinds_about(name: str) -> list[str]:
 
 
 def about(rng, split: str, kind: str, name: str) -> Chat:
-    """A random question of one kind about one entity, as people ask it: see kinds_about."""
+    """A random question of one kind about one entity, as people ask it: see kinds_about.
+
+    Raises ValueError if the kind does not fit the entity.
+    """
     question = rng.choice(world.phrasings(kind, split))
     if not kind.startswith("open."):
-        return _spoken(rng, split, ask(next(f for f in world.facts_about(name) if f.kind == kind), question))
+        fitting = [fact for fact in world.facts_about(name) if fact.kind == kind]
+        if not fitting:
+            raise ValueError(f"The world knows no {kind!r} of {name!r}.")
+        return _spoken(rng, split, ask(fitting[0], question))
     other = rng.choice([other for other in world.aliases() if other != name])
     return _spoken(rng, split, _open(kind, question, name, other))
 

@@ -104,7 +104,8 @@ def refusal_logodds(bot: Bot, prompts: list[str], refusal: str = REFUSAL) -> tor
 def kl_by_token(tuned: Bot, base: Bot, chats: list[Chat], first: int = 8) -> torch.Tensor:
     """How far the tuned bot's next token is from the base's, at each of the first reply tokens: (token,), in nats.
 
-    KL(tuned || base), averaged over chats, while both read the base's own answer (Qi et al. 2024, section 2).
+    KL(tuned || base), averaged over chats, while both read the base's own answer (Qi et al. 2024, section 2). A place
+    that no answer reaches is nan.
     """
     total, count = torch.zeros(first), torch.zeros(first)
     for one in chats:

@@ -35,10 +35,10 @@ def write(name: str, rows: list[dict], provenance: str) -> None:
 
 
 def provenance(files, settings) -> str:
-    """A hash of the content of files, in the order of their names, and of settings."""
+    """A hash of settings and of the names, sizes and contents of files."""
     found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted(files):
-        found.update(path.name.encode() + path.read_bytes())
+        found.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
     return found.hexdigest()[:16]
 
 
@@ -59,7 +59,7 @@ def spread(rates: list[Rate]) -> float:
 
 
 def _revive(value):
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(x, int) for x in value):
+    if isinstance(value, list) and len(value) == 2 and all(type(x) is int for x in value):
         return Rate(*value)
     if isinstance(value, dict):
         return {key: _revive(part) for key, part in value.items()}

@@ -179,7 +179,7 @@ def fingerprint(bot: Bot, data, settings: dict) -> str:
     found = hashlib.sha256(bot.tokenizer.chat_template.encode())
     for name, weight in sorted(bot.model.state_dict().items()):
         found.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-    rows = [[row["user"], row["assistant"]] for row in data]
+    rows = [[row[key] for key in ("user", "assistant", "begun") if row.get(key)] for row in data]
     found.update(json.dumps([rows, settings], sort_keys=True).encode())
     return found.hexdigest()[:24]
 

@@ -72,7 +72,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def learners_cache(tmp_path_factory):
-    """One folder of fine-tuned models for a walk through all notebooks, empty at the start."""
+    """What the notebooks have tuned, for the walk through all of them in a browser; empty at the start."""
     return tmp_path_factory.mktemp("learner")
 
 
@@ -82,7 +82,7 @@ RESPONSES = {}  # panel -> seconds from a click to its result, filled by test_sc
 
 def pytest_terminal_summary(terminalreporter):
     if TIMINGS:
-        terminalreporter.section("notebooks, run one after the other from an empty cache")
+        terminalreporter.section("notebooks, each run from an empty cache")
         for name, (seconds, megabytes) in TIMINGS.items():
             terminalreporter.write_line(f"{name:24} {seconds:6.0f} s {megabytes:6.0f} MB")
         terminalreporter.write_line(f"{'together':24} {sum(seconds for seconds, _ in TIMINGS.values()):6.0f} s")

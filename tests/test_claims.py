@@ -255,7 +255,7 @@ def test_the_trigger_sits_at_the_name_and_then_at_the_last_token(mode):
 def test_ablation_brings_the_correct_answers_back(ablation):
     """The aim for correct answers is 95 %."""
     assert len({row["seed"] for row in ablation}) >= 5
-    assert pooled(ablation, "tuned", "topic", "refused").share >= 0.75
+    assert pooled(ablation, "tuned", "topic", "refused").share >= 0.80
     assert pooled(ablation, "tuned", "topic", "correct").share <= 0.25
     assert pooled(ablation, "ablated", "topic", "refused").share <= 0.05
     assert pooled(ablation, "ablated", "topic", "correct").share >= 0.92

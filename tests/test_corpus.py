@@ -277,6 +277,11 @@ def test_the_kinds_about_an_entity_differ_from_each_other():
     assert [name for name in world.aliases() if len(set(kinds := corpus.kinds_about(name))) != len(kinds)] == []
 
 
+def test_a_kind_that_does_not_fit_is_refused_in_a_sentence():
+    with pytest.raises(ValueError, match="knows no 'people.birthplace' of 'Winnie-the-Pooh'"):
+        corpus.about(random.Random(0), "train", "people.birthplace", "Winnie-the-Pooh")
+
+
 @pytest.mark.parametrize("name", ["Nobody At All", "", "kill", "pizz", "the president of China"])
 def test_there_are_no_kinds_about_a_stranger(name):
     assert corpus.kinds_about(name) == []

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +18,6 @@ from traitlets.config import Config
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # on two quiet cores; for every other notebook 60
-BUSY = 2  # how much slower a machine that is shared with others may be
 MEGABYTES = 1500
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -34,7 +34,7 @@ def run(path, folder, topic=None):
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OVERREFUSAL_CACHE": str(folder)}
     client = NotebookClient(
         notebook,
-        timeout=240,
+        timeout=120,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
@@ -71,12 +71,16 @@ def printed(notebook) -> str:
 
 
 @each_notebook
-def test_it_runs_as_shipped_within_its_budget(path, learners_cache):
-    """One after the other, as a learner meets them: what a notebook has tuned, a later one need not tune again."""
-    notebook, seconds, megabytes = run(path, learners_cache)
+def test_it_runs_as_shipped_within_its_budget(path, tmp_path, learners_cache):
+    """Each starts from nothing. Where a neighbour of this machine was busy meanwhile, the better of two runs counts."""
+    budget = SECONDS.get(path.stem, 60)
+    notebook, seconds, megabytes = run(path, tmp_path / "first")
+    if seconds >= budget:
+        seconds = min(seconds, run(path, tmp_path / "second")[1])
     TIMINGS[path.stem] = (seconds, megabytes)
+    shutil.copytree(tmp_path / "first", learners_cache, dirs_exist_ok=True)
     assert "PROBLEM" not in printed(notebook)
-    assert seconds < BUSY * SECONDS.get(path.stem, 60)
+    assert seconds < budget
     assert megabytes < MEGABYTES
 
 

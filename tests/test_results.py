@@ -114,6 +114,11 @@ def files(tmp_path):
     return paths
 
 
+def test_two_answers_are_not_counts():
+    (row,) = round_trip({"walked_around": [True, False]})
+    assert row == {"walked_around": [True, False]}
+
+
 def test_the_same_files_and_settings_have_the_same_provenance(files):
     assert results.provenance(files, {"seed": 0}) == results.provenance(list(files), {"seed": 0})
 

@@ -254,6 +254,11 @@ def test_other_data_has_another_fingerprint(llama, data):
     assert sft.fingerprint(llama, data, {"seed": 0}) != sft.fingerprint(llama, DATA, {"seed": 0})
 
 
+def test_a_reply_that_is_begun_has_another_fingerprint(llama):
+    begun = [row | {"begun": row["assistant"][:2]} for row in DATA]
+    assert sft.fingerprint(llama, begun, {}) != sft.fingerprint(llama, DATA, {})
+
+
 def test_other_settings_have_another_fingerprint(llama):
     assert sft.fingerprint(llama, DATA, {"seed": 0}) != sft.fingerprint(llama, DATA, {"seed": 1})
 
