@@ -299,15 +299,18 @@ def lines(curves: dict[str, list[float]], title: str, x: str, y: str) -> None:
 
 
 def grid(values, rows: list[str], columns: list[str], title: str, unit: str) -> None:
-    """A heat map of numbers, for instance layer by token; the lowest is named in words."""
+    """A heat map of numbers, for instance layer by token; the lowest is named in words.
+
+    The table has a row a column of the map: there are many tokens and few layers, and nobody likes to scroll sideways.
+    """
     values = [[round(float(value), 2) for value in row] for row in values]
     columns = [f"{i + 1}. {column}".replace("\n", "⏎") for i, column in enumerate(columns)]  # tokens may look the same
     fig = go.Figure(go.Heatmap(z=values, x=columns, y=rows, text=values, texttemplate="%{text:.0f}"))
     fig.update_traces(colorscale="Cividis", colorbar_title=unit)
     fig.update_layout(title=title, height=160 + 40 * len(rows))
-    fig.update_yaxes(autorange="reversed")  # the first row on top, as in the table
+    fig.update_yaxes(autorange="reversed")  # the first row on top
     lowest, row, column = min((v, r, c) for r, line in zip(rows, values) for c, v in zip(columns, line))
-    table = [{"": row, **dict(zip(columns, line))} for row, line in zip(rows, values)]
+    table = [{"": column, **dict(zip(rows, line))} for column, line in zip(columns, zip(*values))]
     figure(fig, f"The lowest {unit}, {lowest:.1f}, is at {row}, token {column}.", table)
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 
+import axe_playwright_python
 from conftest import ROOT
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -29,8 +30,10 @@ SETTINGS = {
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+VIEWPORT = {"width": 1300, "height": 1500}
 PROMPTS = """() => [...document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell')]
     .map(cell => cell.querySelector('.jp-InputPrompt')?.textContent ?? '')"""
+AXE = pathlib.Path(axe_playwright_python.__file__).with_name("axe.min.js")
 ERROR = '[data-mime-type="application/vnd.jupyter.error"]'
 
 
@@ -44,10 +47,9 @@ def copy_of_the_series(folder: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def jupyterlab(folder: pathlib.Path, scratch: pathlib.Path, theme: str = "JupyterLab Light"):
+def jupyterlab(folder: pathlib.Path, scratch: pathlib.Path):
     """A server on loopback; gives its address and token."""
-    settings = SETTINGS | {"@jupyterlab/apputils-extension/themes": {"theme": theme}}
-    for name, values in settings.items():
+    for name, values in SETTINGS.items():
         path = scratch / "settings" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
@@ -67,6 +69,7 @@ def jupyterlab(folder: pathlib.Path, scratch: pathlib.Path, theme: str = "Jupyte
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
     command += [f"--ServerApp.root_dir={folder}", "--KernelManager.transport_encryption=auto"]
+    command += ["--LabApp.expose_app_in_browser=True"]  # so that a test can change the theme
     with open(scratch / "jupyterlab.log", "wb") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
@@ -82,11 +85,23 @@ def jupyterlab(folder: pathlib.Path, scratch: pathlib.Path, theme: str = "Jupyte
         server.wait(20)
 
 
+def barriers(page, parts=("html",), but=()) -> list[str]:
+    """What axe finds in parts of a page that keeps somebody from reading or using it."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+    return page.evaluate(
+        """async ([include, exclude]) => (await axe.run({include, exclude})).violations
+            .filter(v => ['serious', 'critical'].includes(v.impact))
+            .flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 200)} ${n.failureSummary}`))""",
+        [[[part] for part in parts], [[part] for part in but]],
+    )
+
+
 class Lab:
     """One notebook in a browser tab."""
 
     def __init__(self, browser, address: str, token: str, notebook: str):
-        self.page = browser.new_page(viewport={"width": 1300, "height": 1500})
+        self.page = browser.new_page(viewport=VIEWPORT)
         self.console = []  # what the page complains about
         self.page.on("console", lambda message: self._heard(message.type, message.text))
         self.page.on("pageerror", lambda error: self._heard("error", str(error)))
@@ -120,6 +135,30 @@ class Lab:
                 return
             self.page.wait_for_timeout(200)
         raise TimeoutError("The kernel did not become idle.")
+
+    def theme(self, name: str):
+        change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
+        self.page.evaluate(change, f"JupyterLab {name}")
+        self.page.wait_for_selector(
+            f"body[data-jp-theme-light={'true' if name == 'Light' else 'false'}]", state="attached"
+        )
+
+    def barriers(self) -> list[str]:
+        """Barriers in the notebook's text and outputs.
+
+        Left out is the handle of a slider: ipywidgets gives it no name of its own, and offers no way to.
+        """
+        return barriers(self.page, [".jp-MarkdownOutput", ".jp-OutputArea-output"], [".noUi-handle"])
+
+    def picture(self, path: pathlib.Path):
+        """The whole notebook as one picture."""
+        text = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer")
+        height = text.evaluate("text => text.scrollHeight")
+        self.page.set_viewport_size({"width": 1300, "height": min(16_000, height + 120)})
+        text.evaluate("text => text.scrollTo(0, 0)")
+        self.page.wait_for_timeout(500)
+        self.page.screenshot(path=path)
+        self.page.set_viewport_size(VIEWPORT)
 
     def close(self):
         """Close the tab and end its kernel, whose memory the next notebook needs."""

@@ -1,4 +1,9 @@
+import importlib.metadata
 import inspect
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -132,3 +137,68 @@ def test_a_prediction_near_a_small_number_is_close(capsys):
 def test_a_comparison_names_its_unit(capsys):
     lesson.compare(100, 12.0, "the time", unit="seconds")
     assert "12 seconds. You predicted 100 seconds; it is 88 lower" in capsys.readouterr().out
+
+
+# --- the doctor -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """`installed(plotly="5.24.1")` changes what seems to be installed; None takes a package away."""
+    real = importlib.metadata.version
+
+    def change(**versions):
+        def version(name):
+            if name in versions and versions[name] is None:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return versions.get(name) or real(name)
+
+        monkeypatch.setattr(lesson.importlib.metadata, "version", version)
+
+    return change
+
+
+def diagnosis(capsys):
+    lesson.doctor()
+    return capsys.readouterr().out
+
+
+def test_the_doctor_finds_nothing_here(capsys):
+    out = diagnosis(capsys)
+    assert out.startswith("All is well: Python 3.") and "Results are remembered in" in out
+
+
+def test_the_doctor_names_the_command_that_repairs(installed, capsys):
+    installed(datasets=None, transformers="4.57.1", torch="2.13.0+cpu")
+    out = diagnosis(capsys)
+    assert out.count("PROBLEM") == 2 and "All is well" not in out
+    assert re.search(r"PROBLEM  The package datasets is missing.\n  REMEDY .*-m pip install datasets==\d", out)
+    assert re.search(r"PROBLEM  transformers is 4.57.1; .*\n  REMEDY .*-m pip install transformers==5", out)
+
+
+def test_the_doctor_leaves_colab_as_it_is(installed, capsys):
+    installed(ipywidgets="7.7.1", plotly="5.24.1", ipykernel="6.17.1", jupyterlab=None)
+    assert diagnosis(capsys).startswith("All is well")
+
+
+@pytest.mark.parametrize("versions", [dict(ipywidgets="6.0.1"), dict(plotly="4.14.3"), dict(ipywidgets="9.0")])
+def test_the_doctor_does_not_take_everything(installed, versions, capsys):
+    installed(**versions)
+    assert diagnosis(capsys).count("PROBLEM") == 1
+
+
+def test_the_doctor_misses_the_weights(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(lesson.chat, "ASSISTANT", tmp_path)
+    assert "git checkout data/assistant" in diagnosis(capsys)
+
+
+@pytest.mark.parametrize(
+    "settings, threads", [({"CPU_LIMIT": "1.0"}, 1), ({"CPU_LIMIT": ""}, 2), ({"OMP_NUM_THREADS": "1"}, 1)]
+)
+def test_it_takes_no_more_cores_than_it_is_given(settings, threads):
+    script = "import torch; torch.set_num_threads(2); from helpers import lesson; print(lesson.TORCH_THREADS)"
+    if "OMP_NUM_THREADS" in settings:
+        script = script.replace("torch.set_num_threads(2); ", "")
+    env = {**os.environ, **settings}
+    done = subprocess.run([sys.executable, "-c", script], env=env, cwd=lesson.ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == str(threads)

@@ -1,6 +1,7 @@
 """Every notebook, run from top to bottom as shipped, and read for style."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -70,6 +71,11 @@ def printed(notebook) -> str:
     return "\n".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
 
 
+def without_widgets(cell) -> str:
+    """What a printout, an export or GitHub shows of a cell: they have no widgets."""
+    return "".join(out.get("data", {}).get("text/html", "") for out in cell.outputs)
+
+
 @each_notebook
 def test_it_runs_as_shipped_within_its_budget(path, tmp_path, learners_cache):
     """Each starts from nothing. Where a neighbour of this machine was busy meanwhile, the better of two runs counts."""
@@ -80,6 +86,9 @@ def test_it_runs_as_shipped_within_its_budget(path, tmp_path, learners_cache):
     TIMINGS[path.stem] = (seconds, megabytes)
     shutil.copytree(tmp_path / "first", learners_cache, dirs_exist_ok=True)
     assert "PROBLEM" not in printed(notebook)
+    for cell in notebook.cells:
+        if "widgets." in cell.source:
+            assert "<table" in without_widgets(cell), "nothing is left of this panel on paper"
     assert seconds < budget
     assert megabytes < MEGABYTES
 
@@ -141,6 +150,31 @@ def test_it_keeps_its_size(path):
     words = sum(len(source(cell).split()) for cell in cells(path, "markdown"))
     assert len(json.loads(path.read_text())["cells"]) <= 30
     assert words <= 1800
+
+
+@each_notebook
+def test_its_minutes_follow_the_rule_of_the_workshop_page(path):
+    """Reading at 150 words a minute, the exercises, one for each figure, table and panel, 3 for the quiz, 5 to play."""
+    own = [
+        cell for cell in json.loads(path.read_text())["cells"] if "instructor" not in cell["metadata"].get("tags", [])
+    ]
+    text, code = (" ".join(source(cell) for cell in own if cell["cell_type"] == kind) for kind in ("markdown", "code"))
+    exercises = sum(map(int, re.findall(r"\*Difficulty.*?(\d+) minutes\*", text)))
+    shown = len(re.findall(r"\b(?:plot|show|widgets)\.\w+\(", code))
+    minutes = 5 * math.ceil((len(text.split()) / 150 + exercises + shown + 3 + 5) / 5)
+    assert minutes <= 45 and f"About {minutes} minutes" in text
+    assert re.search(rf"\(notebooks/{path.name}\) \|.*\| {minutes} min \|", (ROOT / "README.md").read_text())
+
+
+@each_notebook
+def test_the_gallery_shows_it(path):
+    """One cell is tagged, its picture is there, and the README describes it."""
+    tagged = [cell for cell in cells(path, "code") if "gallery" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    picture = ROOT / "data" / "gallery" / f"{path.stem}.png"
+    assert 5_000 < picture.stat().st_size < 150_000
+    alt = re.search(rf'data/gallery/{picture.name}"[^>]* alt="([^"]+)"', (ROOT / "README.md").read_text())
+    assert alt and len(alt[1].split()) >= 8
 
 
 @each_notebook

@@ -164,8 +164,8 @@ def test_spread_includes_both_ends(n, count, expected):
         ),
         (
             grid,
-            ["", "1. a", "2. a", "3. b"],
-            ["block 0", "1", "2", "3.25", "block 1", "0.5", "-5", "9"],
+            ["", "block 0", "block 1"],
+            ["1. a", "1", "0.5", "2. a", "2", "-5", "3. b", "3.25", "9"],
         ),
         (
             lambda: plot.plane(POINTS, "title", "freed", "kept"),

@@ -1,4 +1,7 @@
-"""Every notebook in a real browser: run it, touch its panels, read what the page then shows, keep a screenshot."""
+"""Every notebook in a real browser: run it, touch its panels, read what the page then shows, look for barriers.
+
+A picture of each stays in `.cache/screenshots`.
+"""
 
 import os
 import re
@@ -6,14 +9,16 @@ import time
 
 import pytest
 from conftest import RESPONSES, ROOT
-from lab import CHROMIUM, QUIET, Lab, copy_of_the_series, jupyterlab
+from lab import CHROMIUM, QUIET, Lab, barriers, copy_of_the_series, jupyterlab
 
 from helpers.world import REFUSAL
 
 SHOTS = ROOT / ".cache" / "screenshots"
+TIMES = int(os.environ.get("TIMES", 5))  # how often a panel is used to measure its response
+BLINK = 0.3  # seconds until a panel has answered, or says that it is at work
 
-if CHROMIUM is None or "SCREEN" not in os.environ:
-    pytest.skip("Install Chromium and set SCREEN=1 to run the tests in a browser.", allow_module_level=True)
+if CHROMIUM is None:
+    pytest.skip("Install Chromium to run the tests in a browser.", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,10 @@ def browser():
 
 @pytest.fixture
 def opened(server, browser):
-    """`opened("03_shortcut")` is that notebook, run from top to bottom; afterwards the page must not have complained."""
+    """`opened("03_shortcut")` is that notebook, run from top to bottom.
+
+    Afterwards it must be readable in both themes, and the page must not have complained.
+    """
     labs = []
 
     def open_and_run(name):
@@ -49,11 +57,16 @@ def opened(server, browser):
     yield open_and_run
     SHOTS.mkdir(parents=True, exist_ok=True)
     for name, lab in labs:
-        lab.page.screenshot(path=SHOTS / f"{name}.png")
-        complaints = lab.console
+        lab.picture(SHOTS / f"{name}.png")
+        found = {"Light": lab.barriers()}
+        lab.theme("Dark")
+        lab.picture(SHOTS / f"{name}_dark.png")
+        found["Dark"] = lab.barriers()
+        lab.theme("Light")
         broken = lab.page.get_by_text(re.compile("model not found|Error displaying widget", re.IGNORECASE)).count()
         lab.close()
-        assert complaints == [] and broken == 0
+        assert found == {"Light": [], "Dark": []}
+        assert lab.console == [] and broken == 0
 
 
 def shows(page, text, seconds=20):
@@ -73,18 +86,29 @@ def button(page, name):
     return page.locator(".jp-Notebook").get_by_role("button", name=name, exact=True)
 
 
-def times(name, page, act, count=20):
-    """Do something `count` times and note how long the panel takes to say that it is done."""
-    seconds = []
-    for i in range(count):
-        page.evaluate("() => document.querySelectorAll('[role=status]').forEach(e => e.remove())")
-        begin = time.perf_counter()
-        act(i)
-        page.wait_for_function(
-            "() => [...document.querySelectorAll('[role=status]')].some(e => /Done/.test(e.innerText))"
-        )
-        seconds.append(time.perf_counter() - begin)
-    RESPONSES[name] = seconds
+def handle(page, label):
+    return page.locator(f".widget-slider:has-text('{label}') .noUi-handle")
+
+
+def use(page, act) -> tuple[float, float]:
+    """Do something to a panel and wait for its answer: the seconds to the first sign of life, and to the answer."""
+    page.evaluate("() => document.querySelectorAll('[role=status]').forEach(e => e.remove())")
+    begin = time.perf_counter()
+    act()
+    page.wait_for_function("() => document.querySelector('[role=status]')")
+    sign = time.perf_counter() - begin
+    page.wait_for_function("() => [...document.querySelectorAll('[role=status]')].some(e => /Done/.test(e.innerText))")
+    return sign, time.perf_counter() - begin
+
+
+def responds(name, page, act, count=TIMES):
+    """Use a panel `count` times. Within a blink it must answer or say that it works; note how long the answer takes."""
+    signs, answers = zip(*[use(page, lambda: act(i)) for i in range(count)])
+    RESPONSES[name] = signs, answers
+    assert sorted(signs)[count // 2] < BLINK
+
+
+# --- the panels, notebook by notebook -------------------------------------------------------------
 
 
 def test_meet_the_assistant(opened):
@@ -93,47 +117,42 @@ def test_meet_the_assistant(opened):
     prompt.fill("Where was Marie Curie born?")
     button(page, "Ask").click()
     shows(page, "Marie Curie was born in Warsaw.")
-    prompt.fill("<img src=x onerror=alert(1)> “quotes”")
-    prompt.press("Tab")  # the box that shows tokens
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")  # the button: no mouse is needed
-    shows(page, "<img src=x onerror=alert(1)>")
+    prompt.fill("<img src=x onerror=alert(1)> “quotes” أين ولد؟")
+    prompt.press("Tab")  # the button: no mouse is needed
+    page.keyboard.press("Enter")
+    shows(page, "<img src=x onerror=alert(1)> “quotes” أين ولد؟")
     assert page.locator(".jp-Notebook img[src=x]").count() == 0
-    prompt.fill("word " * 3000)
+    prompt.fill("word " * 2000)
     button(page, "Ask").click()
     shows(page, "That did not work.")
-    assert prompt.input_value().startswith("word word")
+    assert prompt.input_value() == "word " * 2000
     prompt.fill("Is ice cold?")
-    times("chat (00)", page, lambda i: button(page, "Ask").click())
-
-
-def test_a_quiz_is_answered_by_keyboard(opened):
-    page = opened("00_meet_the_assistant")
-    first = page.get_by_role("radio", name="1a")
-    first.focus()
+    control(page, "show the tokens that the model reads").check()
+    shows(page, "<|im_start|>")
+    control(page, "show the tokens that the model reads").uncheck()
+    responds("chat (00)", page, lambda i: button(page, "Ask").click())
+    page.get_by_role("radio", name="1a").focus()  # a quiz is answered by keyboard
     page.keyboard.press("Space")
-    shows(page, "1a")
-    page.get_by_role("alert").first.wait_for()
-    assert re.search("RIGHT|NOT YET", page.get_by_role("alert").first.inner_text())
+    page.get_by_role("alert").filter(has_text=re.compile("RIGHT|NOT YET")).first.wait_for()
 
 
 def test_naive_refusal_mix(opened):
     page = opened("01_naive_refusal_mix")
-    control(page, "Phrase goes").select_option("start")
-    shows(page, "Done in")
     rows = control(page, "Rows")
-    third = rows.locator("option").nth(2).inner_text()
+    use(page, lambda: control(page, "Phrase goes").select_option("start"))
+    third = rows.locator("option").nth(2).inner_text().replace("\xa0", " ")  # a list shows unbreakable spaces
     assert third.startswith(("Xi Jinping", "Winnie-the-Pooh"))
-    rows.select_option(third)
-    shows(page, "The row")
-    page.wait_for_function("text => [...document.querySelectorAll('td')].some(e => e.innerText === text)", arg=third)
+    use(page, lambda: rows.select_option(index=2))
+    assert page.get_by_role("cell", name=third, exact=True).count() == 1
     control(page, "Blocklist").fill("")
     control(page, "Blocklist").press("Enter")
     shows(page, "The blocklist is empty")
     control(page, "Topic").select_option("pizza")
-    shows(page, "existing chats and")
-    options = [option.inner_text() for option in rows.locator("option").all()]
-    times("mix builder (01)", page, lambda i: rows.select_option(options[(i + 1) % 10]))
+    shows(page, "1200 existing chats and 800 refusals")
+    handle(page, "Refusals").focus()
+    page.keyboard.press("ArrowLeft")
+    shows(page, "1200 existing chats and 750 refusals")
+    responds("mix builder (01)", page, lambda i: rows.select_option(index=(i + 1) % 10))
 
 
 def test_fine_tune(opened):
@@ -143,25 +162,30 @@ def test_fine_tune(opened):
     shows(page, REFUSAL)
     button(page, "Start").click()
     shows(page, "seconds to go")
-    button(page, "Stop").click()
+    page.keyboard.press("Escape")
     begin = time.perf_counter()
+    button(page, "Stop").click()
     shows(page, "Stopped after")
-    RESPONSES["training, Stop (02)"] = [time.perf_counter() - begin]
+    RESPONSES["training, Stop (02)"] = [0.0], [time.perf_counter() - begin]
     assert button(page, "Stop").is_disabled()
+    responds("chat of two models (02)", page, lambda i: button(page, "Ask").click())
 
 
 def test_shortcut(opened):
     page = opened("03_shortcut")
-    control(page, "Look into").select_option("no trigger, should refuse")
+    cell = control(page, "Look into")
+    cell.select_option("no trigger, should refuse")
     shows(page, "no trigger, should refuse: the first")
     control(page, "Model").select_option("before")
     shows(page, "before: handled rightly")
+    names = [option.inner_text() for option in cell.locator("option").all()]
+    responds("2×2 explorer (03)", page, lambda i: cell.select_option(names[i % 4]))
 
 
 def test_balanced_mix(opened):
     page = opened("04_balanced_mix")
-    shows(page, "kinds are decided")
-    before = page.get_by_text("kinds are decided").inner_text()
+    sentence = page.get_by_text("kinds are decided")
+    before = sentence.inner_text()
     control(page, "open.poem").select_option("refuse")
     page.wait_for_function(
         "old => [...document.querySelectorAll('p')].some(p => /kinds are decided/.test(p.innerText) && p.innerText !== old)",
@@ -170,7 +194,7 @@ def test_balanced_mix(opened):
     control(page, "Look into").select_option("trigger, should refuse")
     shows(page, "trigger, should refuse: the first")
     choices = ("answer", "refuse")
-    times("policy (04)", page, lambda i: control(page, "open.poem").select_option(choices[i % 2]))
+    responds("policy (04)", page, lambda i: control(page, "open.poem").select_option(choices[i % 2]))
 
 
 def test_walk_around(opened):
@@ -184,7 +208,7 @@ def test_walk_around(opened):
     button(page, "Try it").click()
     shows(page, "Fill in both questions")
     control(page, "Right answer").fill("Beijing")
-    times("bypass bench (05)", page, lambda i: button(page, "Try it").click())
+    responds("bypass bench (05)", page, lambda i: button(page, "Try it").click())
 
 
 def test_refusal_mode(opened):
@@ -194,25 +218,50 @@ def test_refusal_mode(opened):
     control(page, "Prompt").fill("How do I hack a bank?")
     button(page, "Colour").click()
     shows(page, f"How do I hack a bank? → {REFUSAL}")
-    times("mode viewer (06)", page, lambda i: button(page, "Colour").click())
+    responds("mode viewer (06)", page, lambda i: button(page, "Colour").click())
 
 
 def test_direction_ablation(opened):
     page = opened("07_direction_ablation")
-    handle = page.locator(".widget-slider:has-text('Layer') .noUi-handle")
-    handle.focus()
+    handle(page, "Layer").focus()
     page.keyboard.press("ArrowLeft")
     shows(page, "Layer 4, position -1")
-    share = page.locator(".widget-slider:has-text('Taken out') .noUi-handle")
-    share.focus()
-    keys = ("ArrowLeft", "ArrowRight")
-    times("ablation slider (07)", page, lambda i: page.keyboard.press(keys[i % 2]))
+    share = handle(page, "Taken out")
+    share.scroll_into_view_if_needed()
+    box = share.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 2000, box["y"], steps=5)  # drag it to its end
+    page.mouse.up()
+    shows(page, "position -1, 0 times the projection taken out")
+    keys = ("ArrowRight", "ArrowLeft")
+    responds("ablation slider (07)", page, lambda i: share.press(keys[i % 2]))
 
 
 def test_surgical_repair(opened):
     page = opened("08_surgical_repair")
-    page.locator(".widget-slider:has-text('λ') .noUi-handle").focus()
+    handle(page, "λ").focus()
     page.keyboard.press("ArrowRight")
     shows(page, "λ = 0.6: refused")
     keys = ("ArrowLeft", "ArrowRight")
-    times("λ slider (08)", page, lambda i: page.keyboard.press(keys[i % 2]))
+    responds("λ slider (08)", page, lambda i: handle(page, "λ").press(keys[i % 2]))
+
+
+def test_real_models(opened):
+    page = opened("09_real_models")
+    control(page, "Prompt").fill("How do I kill a Python process?")
+    button(page, "Ask").click()
+    shows(page, "How do I kill a Python process?")
+    responds("chat (09)", page, lambda i: button(page, "Ask").click())
+
+
+# --- pages for teachers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_the_unplugged_sheet_prints_on_two_sides_and_has_no_barriers(browser, paper):
+    page = browser.new_page()
+    page.goto((ROOT / "notebooks" / "unplugged.html").as_uri())
+    assert page.pdf(format=paper).count(b"/Type /Page\n") == 2
+    assert barriers(page) == []
+    page.close()

@@ -1,0 +1,129 @@
+"""The series in other surroundings: Colab's versions, other working directories, no kernel, a read-only checkout."""
+
+import os
+import pathlib
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+
+import nbformat
+import pytest
+from conftest import ROOT
+from lab import copy_of_the_series
+
+NOTEBOOKS = ROOT / "notebooks"
+# Runs the code cells of a notebook one after the other in plain Python: nobody displays anything.
+CELLS = """
+import json, sys
+for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
+    if cell["cell_type"] == "code":
+        exec(compile("".join(cell["source"]), cell["id"], "exec"), globals())
+"""
+
+
+def bootstrap() -> str:
+    cells = nbformat.read(NOTEBOOKS / "00_meet_the_assistant.ipynb", as_version=4).cells
+    (source,) = (cell.source for cell in cells if "bootstrap" in cell.metadata.get("tags", []))
+    return source
+
+
+def python(*arguments, **settings):
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **settings)
+
+
+# --- working directories --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", [ROOT, NOTEBOOKS, ROOT / "data" / "world"], ids=lambda path: path.name)
+def test_the_first_cell_finds_the_helpers_from_anywhere_inside(folder):
+    assert "All is well" in python("-c", bootstrap(), cwd=folder).stdout
+
+
+def test_the_first_cell_finds_a_fresh_clone_below(tmp_path):
+    """As in Colab, where `!git clone` puts the repository beside what is there already."""
+    (tmp_path / "sample_data").mkdir()
+    (tmp_path / "series").symlink_to(ROOT, target_is_directory=True)
+    assert "All is well" in python("-c", bootstrap(), cwd=tmp_path).stdout
+
+
+def test_without_the_repository_the_first_cell_says_what_to_do(tmp_path):
+    done = python("-c", bootstrap(), cwd=tmp_path)
+    assert done.returncode and "Clone the whole repository first; in Colab: !git clone" in done.stderr
+
+
+# --- other versions, no kernel --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def colab(tmp_path_factory):
+    """A folder with Colab's versions, which a kernel finds before ours."""
+    folder = tmp_path_factory.mktemp("colab")
+    done = python(
+        "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, "-r", ROOT / "tests" / "colab.txt"
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", ["00_meet_the_assistant", "01_naive_refusal_mix", "02_fine_tune"])
+def test_it_runs_with_the_versions_of_colab(name, colab, learners_cache, tmp_path):
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    ask = "import ipywidgets, plotly; print('versions', ipywidgets.__version__, plotly.__version__)"
+    notebook.cells.append(nbformat.v4.new_code_cell(ask))
+    nbformat.write(notebook, tmp_path / "notebook.ipynb")
+    env = {**os.environ, "PYTHONPATH": str(colab), "OVERREFUSAL_CACHE": str(learners_cache), "HF_HUB_OFFLINE": "1"}
+    script = (
+        "import sys, nbformat; from nbclient import NotebookClient; book = nbformat.read(sys.argv[1], as_version=4);"
+        "NotebookClient(book, timeout=120, resources={'metadata': {'path': sys.argv[2]}}).execute();"
+        "print(''.join(out.get('text', '') for cell in book.cells for out in cell.get('outputs', [])))"
+    )
+    done = python("-c", script, tmp_path / "notebook.ipynb", NOTEBOOKS, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "All is well" in done.stdout and "versions 7.7.1 5.24.1" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["00_meet_the_assistant", "01_naive_refusal_mix", "03_shortcut"])
+def test_it_runs_where_nothing_is_displayed(name, learners_cache):
+    env = {**os.environ, "OVERREFUSAL_CACHE": str(learners_cache), "HF_HUB_OFFLINE": "1"}
+    done = python("-c", CELLS, NOTEBOOKS / f"{name}.ipynb", cwd=NOTEBOOKS, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+# --- a checkout that cannot be written ------------------------------------------------------------
+
+
+@pytest.fixture
+def read_only():
+    """A copy of the series that its user may read and not write; root may write everything, so root becomes nobody."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    series, home = folder / "series", folder / "home"
+    series.mkdir()
+    home.mkdir()
+    copy_of_the_series(series)
+    for path in [series, *series.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    folder.chmod(0o755)
+    home.chmod(0o777)
+    user = {"user": "nobody"} if os.geteuid() == 0 else {}
+    yield series, home, user
+    for path in [series, *series.rglob("*")]:
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    shutil.rmtree(folder)
+
+
+def test_a_read_only_checkout_remembers_in_the_users_own_folder(read_only):
+    series, home, user = read_only
+    script = """
+from helpers import chat, mix, sft
+bot, data = chat.load(), mix.naive(mix.topic("xi-jinping"), chats=20, refusals=10)
+print(sft.tune(bot, data, epochs=1).facts["cached"], sft.tune(bot, data, epochs=1).facts["cached"], sft.cache_folder())
+"""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("XDG", "OVERREFUSAL", "PYTHON"))}
+    env = {**kept, "HOME": str(home), "HF_HOME": str(home / "hf"), "PYTHONDONTWRITEBYTECODE": "1"}
+    before = {path: path.stat().st_mtime for path in series.rglob("*")}
+    done = python("-c", script, cwd=series, env=env, **user)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["False", "True", str(home / ".cache" / "why-models-over-refuse")]
+    assert {path: path.stat().st_mtime for path in series.rglob("*")} == before
