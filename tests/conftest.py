@@ -1,6 +1,7 @@
 """What the tests share: the bundled assistant, and tiny random models of every family the helpers must work with."""
 
 import pathlib
+import statistics
 import sys
 
 import pytest
@@ -77,7 +78,7 @@ def learners_cache(tmp_path_factory):
 
 
 TIMINGS = {}  # notebook -> (seconds, peak megabytes), filled by test_notebooks
-RESPONSES = {}  # panel -> seconds from a click to its result, filled by test_screen
+RESPONSES = {}  # panel -> (seconds to the first sign, seconds to the answer), a list each, filled by test_screen
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -87,7 +88,7 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.write_line(f"{name:24} {seconds:6.0f} s {megabytes:6.0f} MB")
         terminalreporter.write_line(f"{'together':24} {sum(seconds for seconds, _ in TIMINGS.values()):6.0f} s")
     if RESPONSES:
-        terminalreporter.section("panels in the browser, from a click to the result")
-        for name, seconds in RESPONSES.items():
-            middle, worst = sorted(seconds)[len(seconds) // 2], max(seconds)
-            terminalreporter.write_line(f"{name:24} median {middle:.2f} s, worst of {len(seconds)} {worst:.2f} s")
+        terminalreporter.section("panels in the browser: seconds from a click to the first sign, and to the answer")
+        for name, (signs, answers) in RESPONSES.items():
+            sign, answer = (f"median {statistics.median(s):.2f}, worst {max(s):.2f}" for s in (signs, answers))
+            terminalreporter.write_line(f"{name:24} {sign}; {answer} of {len(answers)}")

@@ -3,6 +3,7 @@
 A picture of each stays in `.cache/screenshots`.
 """
 
+import functools
 import os
 import re
 import time
@@ -103,7 +104,7 @@ def use(page, act) -> tuple[float, float]:
 
 def responds(name, page, act, count=TIMES):
     """Use a panel `count` times. Within a blink it must answer or say that it works; note how long the answer takes."""
-    signs, answers = zip(*[use(page, lambda: act(i)) for i in range(count)])
+    signs, answers = zip(*[use(page, functools.partial(act, i)) for i in range(count)])
     RESPONSES[name] = signs, answers
     assert sorted(signs)[count // 2] < BLINK
 
