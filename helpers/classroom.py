@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import filterfalse
 
 import nbformat
 from nbconvert import SlidesExporter
@@ -26,6 +27,7 @@ from tqdm.auto import tqdm
 from .world import ROOT
 
 FOLDERS, FILES = ("binder", "data", "helpers"), ("LICENSE", "requirements.txt")
+NEEDED = "reveal.js@4 requirejs jquery"  # what makes a page into slides, from npm
 OFFLINE = """\
 # Install without network
 
@@ -68,24 +70,36 @@ def students(folder: pathlib.Path, wheels: bool = False) -> None:
 
 
 def _for_learners(readme: str) -> str:
-    """The README without the sections that speak of files which learners do not get."""
-    return re.sub(r"^## (?:Pass the tests|Teach with it)\n[\s\S]*?(?=^## )", "", readme, flags=re.MULTILINE)
+    """The README without what speaks of files that learners do not get."""
+    text = re.sub(r"^## (?:Pass the tests|Teach with it)\n[\s\S]*?(?=^## )", "", readme, flags=re.MULTILINE)
+    text = re.sub(r"^\|.*(?:`tests/`|`data/gallery/`).*\n", "", text, flags=re.MULTILINE)
+    return text.replace("[Teach with this series](notebooks/workshop.md)", "the teacher's page")
 
 
-def slides(folder: pathlib.Path, names=(), reveal: str | None = None) -> None:
+def for_instructors(cell) -> bool:
+    return "instructor" in cell.metadata.get("tags", [])
+
+
+def slides(folder: pathlib.Path, names=(), offline: bool = False) -> None:
     """Run notebooks and write each as slides, `NAME.slides.html`. What they fine-tune is remembered as usual.
 
-    The page fetches reveal.js, which turns it into slides, from the network, unless `reveal` is the address of a copy,
-    relative to the page.
+    When it is opened the page fetches reveal.js, which turns it into slides, and two more from the network; if
+    `offline`, from `node_modules` beside the page.
     """
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype+notebook"  # the figures carry their own program
     exporter = SlidesExporter(reveal_scroll=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    if reveal:
-        exporter.reveal_url_prefix = reveal
+    if offline:
+        exporter.reveal_url_prefix = "node_modules/reveal.js"
+        exporter.require_js_url = "node_modules/requirejs/require.js"
+        exporter.jquery_url = "node_modules/jquery/dist/jquery.min.js"
+        exporter.mathjax_url = exporter.mermaid_js_url = ""  # the notebooks have neither formulas nor diagrams
     folder.mkdir(parents=True, exist_ok=True)
     for path in tqdm(notebooks(names), desc="slides", unit="notebook"):
         run = ExecutePreprocessor(timeout=600, kernel_name="python3")
         done, _ = run.preprocess(nbformat.read(path, as_version=4), {"metadata": {"path": str(path.parent)}})
+        # Notes belong to the slide that they follow: the speaker wants them from the first.
+        title, *rest = done.cells
+        done.cells = [title, *filter(for_instructors, rest), *filterfalse(for_instructors, rest)]
         page, _ = exporter.from_notebook_node(done, {"metadata": {"name": path.stem}})
         (folder / f"{path.stem}.slides.html").write_text(page, encoding="utf-8")
 
@@ -101,13 +115,15 @@ def main(arguments: list[str] | None = None) -> None:
     lecture.add_argument(
         "names", nargs="*", help="how the notebooks' names begin, for instance 03; all if none is given"
     )
-    lecture.add_argument("--reveal", help="where a copy of reveal.js lies, for rooms without network")
+    lecture.add_argument(
+        "--offline", action="store_true", help="for rooms without network; first: npm install --prefix FOLDER " + NEEDED
+    )
     args = parser.parse_args(arguments)
     try:
         if args.command == "students":
             students(args.folder, args.wheels)
         else:
-            slides(args.folder, args.names, args.reveal)
+            slides(args.folder, args.names, args.offline)
     except ValueError as error:
         parser.error(str(error))
     print(f"Written: {args.folder}")

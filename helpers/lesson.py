@@ -9,7 +9,9 @@ import importlib.metadata
 import inspect
 import os
 import sys
+import textwrap
 
+import datasets
 import torch
 
 from . import chat, exercises, hints, sft
@@ -24,6 +26,7 @@ TORCH_THREADS = max(1, min(4, torch.get_num_threads(), round(float(os.environ.ge
 def doctor() -> None:
     """Say that all is well, or the exact command that repairs it. Also sets the number of threads."""
     torch.set_num_threads(TORCH_THREADS)
+    datasets.disable_progress_bars()  # to filter 2,000 rows takes a blink
     problems = [
         *_wrong_python(),
         *_wrong_packages(),
@@ -77,7 +80,7 @@ def check(attempt):
     if verdict is None:
         print(f"PASS  {name}: the notebook goes on with your function.")
         return attempt
-    print(f"{verdict}\n      The notebook goes on with ours; solution({name!r}) shows it.")
+    print(f"{verdict}\n      The notebook goes on with ours; lesson.solution({name!r}) shows it.")
     return ours
 
 
@@ -121,19 +124,24 @@ def solution(name: str) -> None:
 
 def compare(predicted, measured: float, what: str, unit: str = "%") -> None:
     """Set a prediction beside the measurement: by how much it is off, in which direction, and a question to think about."""
-    said = f"Measured: {what} is {measured:.3g} {unit}."
+    said = f"Measured: {measured:.3g} {unit} ({what})."
     if predicted is None:
-        print(f"{said} (You made no prediction: next time, write a number first. It makes the result stick.)")
+        _say(f"{said} You made no prediction: next time, write a number first. It makes the result stick.")
         return
     try:
         gap = measured - float(predicted)
     except (TypeError, ValueError):
-        print(f"{said} (Your prediction {predicted!r} is not a number: write for instance `predicted = 30`.)")
+        _say(f"{said} Your prediction {predicted!r} is not a number: write for instance `predicted = 30`.")
         return
     if abs(gap) <= 0.1 * max(abs(measured), 10):
-        print(f"{said} You predicted {float(predicted):g} {unit}: close. What made you expect it?")
+        _say(f"{said} You predicted {float(predicted):g} {unit}: close. What made you expect it?")
     else:
         way = "higher" if gap > 0 else "lower"
-        print(
+        _say(
             f"{said} You predicted {float(predicted):g} {unit}; it is {abs(gap):.3g} {way}. What did you not reckon with?"
         )
+
+
+def _say(text):
+    """Print in lines that fit a notebook, broken between words."""
+    print(textwrap.fill(text, 72))

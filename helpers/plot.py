@@ -6,6 +6,7 @@ Notable:
 """
 
 import itertools
+import math
 
 import plotly.graph_objects as go
 from IPython.display import HTML, display
@@ -41,23 +42,28 @@ def losses(values: list[float], title: str = "Loss on the reply tokens, step by 
 
 
 def rates(named: dict[str, Rate], title: str, axis: str) -> None:
-    """One bar a rate, with its number and its 95 % Wilson interval."""
+    """One bar a rate, with its number beyond its 95 % Wilson interval. The bars lie down, so that names have room."""
     shares = [100 * rate.share for rate in named.values()]
     low = [100 * (rate.share - rate.interval[0]) for rate in named.values()]
     high = [100 * (rate.interval[1] - rate.share) for rate in named.values()]
-    bars = go.Bar(
-        x=list(named),
-        y=shares,
-        text=[f"{share:.0f} %" for share in shares],
-        textposition="inside",
-        insidetextanchor="start",
-        marker_color=BLUE,
-        error_y=dict(type="data", array=high, arrayminus=low, color="black", thickness=1.5),
+    error = dict(type="data", array=high, arrayminus=low, color="black", thickness=1.5)
+    names = [f"{i}. {name}" for i, name in enumerate(named, 1)] if len(named) > 5 else list(named)
+    fig = go.Figure(go.Bar(x=shares, y=names, orientation="h", marker_color=BLUE, error_x=error))
+    fig.add_scatter(
+        x=[share + up for share, up in zip(shares, high)],
+        y=names,
+        text=[f" {share:.0f} %" for share in shares],
+        mode="text",
+        textposition="middle right",
     )
-    fig = go.Figure(bars)
-    fig.update_layout(title=title, yaxis_title=axis, yaxis_range=[0, 105], height=380)
-    words = "; ".join(f"{name}: {rate}" for name, rate in named.items())
-    figure(fig, f"{axis}: {words}.", [{"": name, "rate and 95 % interval": str(rate)} for name, rate in named.items()])
+    fig.update_layout(title=title, height=150 + 30 * len(named), showlegend=False)
+    fig.update_xaxes(title=axis, range=[0, 112], tickvals=[0, 20, 40, 60, 80, 100])
+    fig.update_yaxes(autorange="reversed", automargin=True)
+    words = [
+        f"{name}: {100 * rate.share:.0f} %" if len(named) > 5 else f"{name}: {rate}" for name, rate in named.items()
+    ]
+    rows = [{"case": name, axis: str(rate)} for name, rate in named.items()]
+    figure(fig, f"{axis}: {'; '.join(words)}.", rows)
 
 
 def bypasses(tuned: dict, base: dict, title: str) -> None:
@@ -103,10 +109,10 @@ def two_by_two(cells: list[dict], title: str) -> None:
         for c in cells
     }
     fig = go.Figure()
-    for key, colour, pattern in (("refused", RED, "/"), ("correct", GREEN, "")):
+    for key, name, colour, pattern in (("refused", "refused", RED, "/"), ("correct", "handled rightly", GREEN, "")):
         found = [c[key] for c in cells]
         fig.add_bar(
-            name=key,
+            name=name,
             x=list(named),
             y=[100 * r.share for r in found],
             text=[f"{100 * r.share:.0f} %" for r in found],
@@ -145,23 +151,28 @@ def counts(rows: list[dict], label: str, count: str, title: str) -> None:
 def leave_one_out(words: list[tuple[str, float]], title: str) -> None:
     """Refusal log-odds with nothing left out (the line), and with each word left out (the bars)."""
     (_, whole), *rest = words
-    labels = [f"{i + 1}. {word}" for i, (word, _) in enumerate(rest)]
+    labels = [f"{i + 1}. without “{word}”" for i, (word, _) in enumerate(rest)]
     bars = go.Bar(
         x=labels, y=[value for _, value in rest], marker_color=BLUE, text=[f"{value:.1f}" for _, value in rest]
     )
     fig = go.Figure(bars)
     fig.add_hline(y=whole, line_dash="dash", annotation_text=f"nothing left out: {whole:.1f}")
-    fig.update_layout(title=title, xaxis_title="word left out", yaxis_title="refusal log-odds", height=360)
+    fig.update_layout(title=title, yaxis_title="refusal log-odds", height=360)
     word, lowest = min(rest, key=lambda pair: pair[1])
     alt = f"With all words the log-odds are {whole:.1f}. They fall most, to {lowest:.1f}, without the word “{word}”."
     figure(
         fig,
         alt,
         [
-            {"left out": name, "log-odds": round(value, 1)}
-            for name, value in zip(["nothing", *labels], [whole] + [v for _, v in rest])
+            {"the prompt": name, "log-odds": f"{value:.1f}", "probability of the refusal": _percent(value)}
+            for name, value in zip(["as it is", *labels], [whole] + [v for _, v in rest])
         ],
     )
+
+
+def _percent(logodds):
+    """Log-odds as a probability in per cent."""
+    return f"{100 / (1 + math.exp(-logodds)):.1f} %"
 
 
 def projections(groups: dict[str, list[float]], title: str, axis: str = "projection on the direction") -> None:
@@ -228,9 +239,11 @@ def seeds(rows: list[dict], measures: dict, title: str) -> None:
         for name, of in measures.items()
         for s in [[100 * of(run).share for run in runs]]
     ]
-    words = "; ".join(f"{row['measure']} ({row['topic']}): {row['lowest']} to {row['highest']}" for row in table)
-    runs = sorted({row["seeds"] for row in table})
-    figure(fig, f"{words}, over {' to '.join(map(str, runs))} seeds each.", table)
+    words = []
+    for name, of in measures.items():
+        found = [100 * of(row).share for row in rows]
+        words.append(f"{name}: {min(found):.0f} to {max(found):.0f} %")
+    figure(fig, f"In all {len(rows)} runs, from the lowest to the highest: {'; '.join(words)}.", table)
 
 
 def heat(kinds: dict[str, list[Rate]], columns: list[str], title: str) -> None:
@@ -245,11 +258,11 @@ def heat(kinds: dict[str, list[Rate]], columns: list[str], title: str) -> None:
     rows = [{"kind": name, **{c: f"{100 * r.share:.0f} %" for c, r in zip(columns, kinds[name])}} for name in kinds]
     widest = max(kinds, key=lambda name: max(r.share for r in kinds[name]) - min(r.share for r in kinds[name]))
     low, high = (100 * f(r.share for r in kinds[widest]) for f in (min, max))
-    figure(fig, f"The widest range has {widest}: from {low:.0f} % refused to {high:.0f} %.", rows)
+    figure(fig, f"{widest} has the widest range: from {low:.0f} % refused to {high:.0f} %.", rows)
 
 
 def doses(curves: dict[str, dict[float, list[Rate]]], title: str, axis: str, here: dict | None = None) -> None:
-    """Dose-response: for each curve the pooled rate at every dose with its interval, one faint dot a seed.
+    """Dose-response: for each curve the pooled rate at every dose with its interval, one faint mark a seed.
 
     `here` maps a curve's name to (dose, rate): the point that was just measured.
     """
@@ -278,24 +291,29 @@ def doses(curves: dict[str, dict[float, list[Rate]]], title: str, axis: str, her
         rows += [{"curve": name, axis: dose, "seeds": len(doses[dose]), "rate": str(r)} for dose, r in whole.items()]
     fig.update_layout(title=title, xaxis_title=axis, yaxis_title="% of prompts", yaxis_range=[-4, 104], height=420)
     fig.update_xaxes(type="category")
-    words = (
-        f"{name}: from {100 * pooled(next(iter(d.values()))).share:.0f} % to {100 * pooled(list(d.values())[-1]).share:.0f} %"
-        for name, d in curves.items()
-    )
-    figure(fig, f"From the lowest to the highest {axis}: {'; '.join(words)}.", rows)
+    words = []
+    for name, doses in curves.items():
+        shares = {dose: 100 * pooled(rates).share for dose, rates in doses.items()}
+        low, high = (extreme(shares, key=shares.get) for extreme in (min, max))
+        words.append(f"{name}: lowest {shares[low]:.0f} % at {low}, highest {shares[high]:.0f} % at {high}")
+    figure(fig, f"By {axis}. {'; '.join(words)}.", rows)
 
 
-def lines(curves: dict[str, list[float]], title: str, x: str, y: str) -> None:
-    """A few curves over the same steps, each with its own symbol."""
+def lines(curves: dict[str, list[float]], title: str, x: str, y: str, first: int = 0) -> None:
+    """A few curves over the same steps, counted from `first`, each with its own symbol."""
     fig = go.Figure()
     for (name, values), colour, symbol in zip(curves.items(), PALETTE, SYMBOLS):
-        fig.add_scatter(y=values, name=name, mode="lines+markers", line_color=colour, marker_symbol=symbol)
+        fig.add_scatter(x0=first, y=values, name=name, mode="lines+markers", line_color=colour, marker_symbol=symbol)
     fig.update_layout(title=title, xaxis_title=x, yaxis_title=y, height=400)
     rows = [
-        {x: i, **{name: round(v[i], 2) for name, v in curves.items()}} for i in range(len(next(iter(curves.values()))))
+        {x: first + i, **{name: round(v[i], 2) for name, v in curves.items()}}
+        for i in range(len(next(iter(curves.values()))))
     ]
-    words = "; ".join(f"{name}: from {values[0]:.1f} to {values[-1]:.1f}" for name, values in curves.items())
-    figure(fig, words + ".", rows)
+    words = (
+        f"{name}: {values[0]:.1f} at {first}, in all between {min(values):.1f} and {max(values):.1f}"
+        for name, values in curves.items()
+    )
+    figure(fig, f"{'; '.join(words)}.", rows)
 
 
 def grid(values, rows: list[str], columns: list[str], title: str, unit: str) -> None:
@@ -310,7 +328,7 @@ def grid(values, rows: list[str], columns: list[str], title: str, unit: str) -> 
     fig.update_layout(title=title, height=160 + 40 * len(rows))
     fig.update_yaxes(autorange="reversed")  # the first row on top
     lowest, row, column = min((v, r, c) for r, line in zip(rows, values) for c, v in zip(columns, line))
-    table = [{"": column, **dict(zip(rows, line))} for column, line in zip(columns, zip(*values))]
+    table = [{"token": column, **dict(zip(rows, line))} for column, line in zip(columns, zip(*values))]
     figure(fig, f"The lowest {unit}, {lowest:.1f}, is at {row}, token {column}.", table)
 
 

@@ -55,8 +55,7 @@ def supervised(bot, user: str, assistant: str) -> None:
 def supervised_html(texts: list[str], mask: list[int]) -> str:
     pieces = []
     for text, counts in zip(texts, mask):
-        shown = escape(text.replace("\n", "⏎")).replace(" ", "·")
-        pieces.append(f"<u><b>[{shown}]</b></u>" if counts else shown)
+        pieces.append(f"<u><b>[{_visible(text)}]</b></u>" if counts else _visible(text))
     counted = (
         f"<p>The loss counts {sum(mask)} of {len(mask)} tokens: those in [brackets]. · is a space, ⏎ a new line.</p>"
     )
@@ -65,28 +64,35 @@ def supervised_html(texts: list[str], mask: list[int]) -> str:
     )
 
 
-def strip(tokens: list[str], values: list[float], caption: str) -> None:
-    """Tokens coloured by a signed number: orange above zero, blue below; the number stands under each token."""
-    display(HTML(strip_html(tokens, values, caption)))
+def strip(tokens: list[str], values: list[float], caption: str, darkest: float | None = None) -> None:
+    """Tokens coloured by a signed number: orange above zero, blue below; the number stands under each token.
+
+    The full colour is at `darkest`, or else at the largest number here: give it to compare several strips.
+    """
+    display(HTML(strip_html(tokens, values, caption, darkest)))
 
 
-def strip_html(tokens, values, caption) -> str:
-    largest = max(map(abs, values)) or 1
+def strip_html(tokens, values, caption, darkest=None) -> str:
+    darkest = darkest or max(map(abs, values)) or 1
     pieces = []
     for token, value in zip(tokens, values):
         red, green, blue = (230, 159, 0) if value > 0 else (86, 180, 233)
-        shown = escape(token.replace("\n", "⏎")).replace(" ", "·")
         pieces.append(
             '<span style="display:inline-block;text-align:center;margin:1px;padding:0 2px;color:black;'
-            f'background:rgba({red},{green},{blue},{abs(value) / largest:.2f})">{shown}<br>'
+            f'background:rgba({red},{green},{blue},{min(1, abs(value) / darkest):.2f})">{_visible(token)}<br>'
             f"<small>{'+' if value > 0 else '−' if value < 0 else ''}{abs(value):.1f}</small></span>"
         )
-    top = max(zip(values, tokens))
+    top = max(range(len(values)), key=lambda i: values[i])
     return (
         f'<p><b>{escape(caption)}</b></p><p style="font-family:monospace;line-height:1.4;background:white">'
         + "".join(pieces)
-        + f"</p><p><b>In words.</b> Highest at the token “{escape(top[1].replace(chr(10), '⏎').strip() or '·')}” ({top[0]:.1f}).</p>"
+        + f"</p><p><b>In words.</b> Highest at token {top + 1} of {len(tokens)}, “{_visible(tokens[top])}” ({values[top]:.1f}).</p>"
     )
+
+
+def _visible(token: str) -> str:
+    """A token as HTML, with signs for its spaces and new lines."""
+    return escape(token.replace("\n", "⏎")).replace(" ", "·")
 
 
 # --- small pictures for the panels ----------------------------------------------------------------

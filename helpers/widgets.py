@@ -145,6 +145,8 @@ class Training:
 
     def start(self) -> None:
         self.start_button.disabled, self.stop_button.disabled = True, False
+        self.bot, self.error, self._samples = None, None, []
+        self._done.clear()
         self._begin = time.perf_counter()
         threading.Thread(target=self._work, daemon=True).start()
 
@@ -173,7 +175,8 @@ class Training:
             self.error = error
             self._say(f"Training failed: {error}")
         finally:
-            self.stop_button.disabled = True
+            self.start_button.disabled, self.stop_button.disabled = False, True
+            self._stop.clear()
             self._done.set()
 
     def _watch(self, tuned, losses, steps):
@@ -200,7 +203,9 @@ class Training:
         buttons = ipywidgets.HBox([self.start_button, self.stop_button])
         display(ipywidgets.VBox([buttons, self.bar, self.label, self.picture]))
         display(
-            HTML("<p>Press <b>Start</b>. The kernel stays free; <b>Stop</b> ends after the step that is running.</p>")
+            HTML(
+                "<p>Press <b>Start</b>. Other cells can run meanwhile; <b>Stop</b> ends after the step that is running.</p>"
+            )
         )
 
 

@@ -47,7 +47,7 @@ def section(alts: dict[pathlib.Path, str]) -> str:
         f'alt="{html.escape(alt)}"></a><br>{path.stem[:2]} {html.escape(title(path))}</td>'
         for path, alt in alts.items()
     ]
-    rows = [f"<tr>\n{'\n'.join(cells[i : i + 2])}\n</tr>" for i in range(0, len(cells), 2)]
+    rows = ["\n".join(["<tr>", *cells[i : i + 2], "</tr>"]) for i in range(0, len(cells), 2)]
     return "\n".join(["<table>", *rows, "</table>"])
 
 

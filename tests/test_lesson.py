@@ -32,7 +32,7 @@ def test_a_wrong_answer_goes_on_with_ours(capsys):
     wrong = named("labels_of", lambda prompt, reply: reply)
     assert lesson.check(wrong) is exercises.reference["labels_of"]
     out = capsys.readouterr().out
-    assert out.startswith("HINT  The labels need one entry a token") and "solution('labels_of')" in out
+    assert out.startswith("HINT  The labels need one entry a token") and "lesson.solution('labels_of')" in out
 
 
 # --- blank, broken, unknown -----------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_an_unknown_solution_is_an_error_that_names_the_exercises():
 def test_a_prediction_is_set_beside_the_measurement(predicted, said, capsys):
     lesson.compare(predicted, 30.0, "the rate")
     out = capsys.readouterr().out
-    assert out.startswith("Measured: the rate is 30 %.") and said in out
+    assert out.startswith("Measured: 30 % (the rate).") and said in " ".join(out.split())
 
 
 def test_a_prediction_near_a_small_number_is_close(capsys):
@@ -136,7 +136,7 @@ def test_a_prediction_near_a_small_number_is_close(capsys):
 
 def test_a_comparison_names_its_unit(capsys):
     lesson.compare(100, 12.0, "the time", unit="seconds")
-    assert "12 seconds. You predicted 100 seconds; it is 88 lower" in capsys.readouterr().out
+    assert "12 seconds (the time). You predicted 100 seconds; it is 88 lower" in capsys.readouterr().out
 
 
 # --- the doctor -----------------------------------------------------------------------------------

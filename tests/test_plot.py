@@ -81,23 +81,23 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
             lambda: plot.seeds(
                 [{"topic": "t", "r": Rate(1, 4)}, {"topic": "t", "r": Rate(3, 4)}], {"m": lambda row: row["r"]}, "title"
             ),
-            "m (t): 25.0 % to 75.0 %, over 2 seeds each",
+            "In all 2 runs, from the lowest to the highest: m: 25 to 75 %.",
         ),
         (
             lambda: plot.heat(KINDS, ["seed 0", "seed 1"], "title"),
-            "The widest range has people.born: from 25 % refused to 75 %.",
+            "people.born has the widest range: from 25 % refused to 75 %.",
         ),
         (
             lambda: plot.doses(DOSES, "title", "dose"),
-            "From the lowest to the highest dose: harmless: from 25 % to 60 %; harmful: from 100 % to 75 %.",
+            "By dose. harmless: lowest 25 % at 100, highest 60 % at 200; harmful: lowest 75 % at 200, highest 100 % at 100.",
         ),
         (
             lambda: plot.doses(DOSES, "title", "dose", {"harmful": (200, Rate(1, 4))}),
-            "From the lowest to the highest dose: harmless: from 25 % to 60 %; harmful: from 100 % to 75 %.",
+            "By dose. harmless: lowest 25 % at 100, highest 60 % at 200; harmful: lowest 75 % at 200, highest 100 % at 100.",
         ),
         (
             lambda: plot.lines(CURVES, "title", "block", "log-odds"),
-            "first: from 1.0 to -3.0; second: from 0.1 to 4.0.",
+            "first: 1.0 at 0, in all between -3.0 and 2.5; second: 0.1 at 0, in all between 0.0 and 4.0.",
         ),
         (grid, "The lowest log-odds, -5.0, is at block 1, token 2. a."),
         (
@@ -164,7 +164,7 @@ def test_spread_includes_both_ends(n, count, expected):
         ),
         (
             grid,
-            ["", "block 0", "block 1"],
+            ["token", "block 0", "block 1"],
             ["1. a", "1", "0.5", "2. a", "2", "-5", "3. b", "3.25", "9"],
         ),
         (

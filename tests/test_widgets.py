@@ -187,6 +187,15 @@ def test_stop_stops_within_a_step_and_nothing_is_remembered(training, cache):
     assert "Stopped after 1 steps" in training.label.value
 
 
+def test_it_can_be_started_again_after_a_stop(training):
+    training.stop()
+    training.start()
+    training.wait()
+    assert not training.start_button.disabled and training.stop_button.disabled
+    training.start()
+    assert training.wait().facts["finished"]
+
+
 def test_a_failed_training_says_why(tiny):
     training = widgets.Training(tiny("Llama"), [], ["Is ice cold?"])
     training.start()
