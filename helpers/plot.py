@@ -47,7 +47,7 @@ def rates(named: dict[str, Rate], title: str, axis: str) -> None:
     low = [100 * (rate.share - rate.interval[0]) for rate in named.values()]
     high = [100 * (rate.interval[1] - rate.share) for rate in named.values()]
     error = dict(type="data", array=high, arrayminus=low, color="black", thickness=1.5)
-    names = [f"{i}. {name}" for i, name in enumerate(named, 1)] if len(named) > 5 else list(named)
+    names = list(named)
     fig = go.Figure(go.Bar(x=shares, y=names, orientation="h", marker_color=BLUE, error_x=error))
     fig.add_scatter(
         x=[share + up for share, up in zip(shares, high)],

@@ -1,12 +1,9 @@
 """The series in other surroundings: Colab's versions, other working directories, no kernel, a read-only checkout."""
 
 import os
-import pathlib
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 
 import nbformat
 import pytest
@@ -36,7 +33,7 @@ def python(*arguments, **settings):
 # --- working directories --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("folder", [ROOT, NOTEBOOKS, ROOT / "data" / "world"], ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "data" / "world"], ids=lambda path: path.name)
 def test_the_first_cell_finds_the_helpers_from_anywhere_inside(folder):
     assert "All is well" in python("-c", bootstrap(), cwd=folder).stdout
 
@@ -84,7 +81,7 @@ def test_it_runs_with_the_versions_of_colab(name, colab, learners_cache, tmp_pat
     assert "All is well" in done.stdout and "versions 7.7.1 5.24.1" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["00_meet_the_assistant", "01_naive_refusal_mix", "03_shortcut"])
+@pytest.mark.parametrize("name", ["01_naive_refusal_mix", "03_shortcut"])
 def test_it_runs_where_nothing_is_displayed(name, learners_cache):
     env = {**os.environ, "OVERREFUSAL_CACHE": str(learners_cache), "HF_HUB_OFFLINE": "1"}
     done = python("-c", CELLS, NOTEBOOKS / f"{name}.ipynb", cwd=NOTEBOOKS, env=env)
@@ -95,26 +92,20 @@ def test_it_runs_where_nothing_is_displayed(name, learners_cache):
 
 
 @pytest.fixture
-def read_only():
-    """A copy of the series that its user may read and not write; root may write everything, so root becomes nobody."""
-    folder = pathlib.Path(tempfile.mkdtemp())
-    series, home = folder / "series", folder / "home"
+def read_only(tmp_path):
+    """A copy of the series that may be read and not written."""
+    series = tmp_path / "series"
     series.mkdir()
-    home.mkdir()
     copy_of_the_series(series)
     for path in [series, *series.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    folder.chmod(0o755)
-    home.chmod(0o777)
-    user = {"user": "nobody"} if os.geteuid() == 0 else {}
-    yield series, home, user
+    yield series
     for path in [series, *series.rglob("*")]:
         path.chmod(path.stat().st_mode | stat.S_IWUSR)
-    shutil.rmtree(folder)
 
 
-def test_a_read_only_checkout_remembers_in_the_users_own_folder(read_only):
-    series, home, user = read_only
+def test_a_read_only_checkout_remembers_in_the_users_own_folder(read_only, tmp_path):
+    home = tmp_path / "home"
     script = """
 from helpers import chat, mix, sft
 bot, data = chat.load(), mix.naive(mix.topic("xi-jinping"), chats=20, refusals=10)
@@ -122,8 +113,10 @@ print(sft.tune(bot, data, epochs=1).facts["cached"], sft.tune(bot, data, epochs=
 """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("XDG", "OVERREFUSAL", "PYTHON"))}
     env = {**kept, "HOME": str(home), "HF_HOME": str(home / "hf"), "PYTHONDONTWRITEBYTECODE": "1"}
-    before = {path: path.stat().st_mtime for path in series.rglob("*")}
-    done = python("-c", script, cwd=series, env=env, **user)
+    before = {path: path.stat().st_mtime for path in read_only.rglob("*")}
+    # Root may write everything, unless it gives up that right.
+    drop = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
+    done = subprocess.run([*drop, sys.executable, "-c", script], cwd=read_only, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == ["False", "True", str(home / ".cache" / "why-models-over-refuse")]
-    assert {path: path.stat().st_mtime for path in series.rglob("*")} == before
+    assert {path: path.stat().st_mtime for path in read_only.rglob("*")} == before
