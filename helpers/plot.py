@@ -18,6 +18,7 @@ from .show import BLUE, escape, table_html
 # Okabe & Ito's palette (2008): safe for the common kinds of colour blindness.
 ORANGE, GREEN, RED, GREY = "#E69F00", "#009E73", "#D55E00", "#999999"
 PALETTE = (BLUE, RED, ORANGE, GREEN, GREY)
+LONG = 12  # rows; a longer table is folded away
 SYMBOLS = ("circle", "x", "diamond", "square", "triangle-up", "star", "cross", "triangle-down", "pentagon", "hexagon")
 
 
@@ -25,8 +26,11 @@ def figure(fig: go.Figure, alt: str, rows: list[dict]) -> None:
     """A figure, then what it shows in one sentence and in numbers: nobody needs to see it to follow."""
     fig.update_layout(template="simple_white", font_size=14, margin=dict(t=60, l=70, r=20, b=60))
     fig.update_layout(paper_bgcolor="white", plot_bgcolor="white")
+    table = table_html(rows, "The same numbers")
+    if len(rows) > LONG:
+        table = f"<details><summary>The same numbers, in {len(rows)} rows</summary>{table}</details>"
     display(fig)
-    display(HTML(f"<p><b>In words.</b> {escape(alt)}</p>" + table_html(rows, "The same numbers")))
+    display(HTML(f"<p><b>In words.</b> {escape(alt)}</p>{table}"))
 
 
 def losses(values: list[float], title: str = "Loss on the reply tokens, step by step") -> None:
@@ -83,7 +87,7 @@ def bypasses(tuned: dict, base: dict, title: str) -> None:
             text=[f"{v:.0f}" for v in shares.values()],
             marker=marker,
         )
-    fig.update_traces(textposition="outside")
+    fig.update_traces(textposition="outside", textfont_size=11)
     fig.update_layout(
         title=title, yaxis_title="% answered correctly", yaxis_range=[0, 118], barmode="group", height=420
     )
@@ -151,21 +155,21 @@ def counts(rows: list[dict], label: str, count: str, title: str) -> None:
 def leave_one_out(words: list[tuple[str, float]], title: str) -> None:
     """Refusal log-odds with nothing left out (the line), and with each word left out (the bars)."""
     (_, whole), *rest = words
-    labels = [f"{i + 1}. without “{word}”" for i, (word, _) in enumerate(rest)]
+    labels = [f"{i + 1}. “{word}”" for i, (word, _) in enumerate(rest)]
     bars = go.Bar(
         x=labels, y=[value for _, value in rest], marker_color=BLUE, text=[f"{value:.1f}" for _, value in rest]
     )
     fig = go.Figure(bars)
-    fig.add_hline(y=whole, line_dash="dash", annotation_text=f"nothing left out: {whole:.1f}")
-    fig.update_layout(title=title, yaxis_title="refusal log-odds", height=360)
+    fig.add_hline(y=whole, line_dash="dash", line_width=2, opacity=1, annotation_text=f"nothing left out: {whole:.1f}")
+    fig.update_layout(title=title, xaxis_title="without", yaxis_title="refusal log-odds", height=360)
     word, lowest = min(rest, key=lambda pair: pair[1])
     alt = f"With all words the log-odds are {whole:.1f}. They fall most, to {lowest:.1f}, without the word “{word}”."
     figure(
         fig,
         alt,
         [
-            {"the prompt": name, "log-odds": f"{value:.1f}", "probability of the refusal": _percent(value)}
-            for name, value in zip(["as it is", *labels], [whole] + [v for _, v in rest])
+            {"left out": name, "log-odds": f"{value:.1f}", "probability of the refusal": _percent(value)}
+            for name, value in zip(["nothing", *labels], [whole] + [v for _, v in rest])
         ],
     )
 
@@ -242,7 +246,8 @@ def seeds(rows: list[dict], measures: dict, title: str) -> None:
     words = []
     for name, of in measures.items():
         found = [100 * of(row).share for row in rows]
-        words.append(f"{name}: {min(found):.0f} to {max(found):.0f} %")
+        low, high = f"{min(found):.1f}", f"{max(found):.1f}"
+        words.append(f"{name}: {low} %" if low == high else f"{name}: {low} to {high} %")
     figure(fig, f"In all {len(rows)} runs, from the lowest to the highest: {'; '.join(words)}.", table)
 
 
@@ -296,7 +301,7 @@ def doses(curves: dict[str, dict[float, list[Rate]]], title: str, axis: str, her
         shares = {dose: 100 * pooled(rates).share for dose, rates in doses.items()}
         low, high = (extreme(shares, key=shares.get) for extreme in (min, max))
         words.append(f"{name}: lowest {shares[low]:.0f} % at {low}, highest {shares[high]:.0f} % at {high}")
-    figure(fig, f"By {axis}. {'; '.join(words)}.", rows)
+    figure(fig, f"Along the axis “{axis}”: {'; '.join(words)}.", rows)
 
 
 def lines(curves: dict[str, list[float]], title: str, x: str, y: str, first: int = 0) -> None:

@@ -20,6 +20,7 @@ from . import chat as chats
 from . import corpus, direction, lens, measure, mix, sft, show
 
 WIDE = dict(layout=ipywidgets.Layout(width="95%"), style={"description_width": "9em"})
+ROOMY = WIDE | {"style": {"description_width": "14em"}}
 DECISIONS = ("answer", "refuse", "unseen")
 
 
@@ -252,7 +253,7 @@ def policy(topic) -> dict:
     kinds = list(dict.fromkeys(kind for kind, _ in mix.kinds_about(topic)))
     decided = {kind: mix.POLICY[kind] for kind in kinds if kind in mix.POLICY}
     choices = {
-        kind: ipywidgets.Dropdown(options=DECISIONS, value=decided.get(kind, "unseen"), description=kind, **WIDE)
+        kind: ipywidgets.Dropdown(options=DECISIONS, value=decided.get(kind, "unseen"), description=kind, **ROOMY)
         for kind in kinds
     }
 

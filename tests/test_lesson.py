@@ -136,7 +136,9 @@ def test_a_prediction_near_a_small_number_is_close(capsys):
 
 def test_a_comparison_names_its_unit(capsys):
     lesson.compare(100, 12.0, "the time", unit="seconds")
-    assert "12 seconds (the time). You predicted 100 seconds; it is 88 lower" in capsys.readouterr().out
+    assert "12 seconds (the time). You predicted 100 seconds; it is 88 lower" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 # --- the doctor -----------------------------------------------------------------------------------

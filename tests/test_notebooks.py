@@ -84,11 +84,12 @@ def test_it_runs_as_shipped_within_its_budget(path, tmp_path, learners_cache):
     if seconds >= budget:
         seconds = min(seconds, run(path, tmp_path / "second")[1])
     TIMINGS[path.stem] = (seconds, megabytes)
-    shutil.copytree(tmp_path / "first", learners_cache, dirs_exist_ok=True)
+    if (tmp_path / "first").exists():  # not every notebook fine-tunes
+        shutil.copytree(tmp_path / "first", learners_cache, dirs_exist_ok=True)
     assert "PROBLEM" not in printed(notebook)
     for cell in notebook.cells:
         if "widgets." in cell.source:
-            assert "<table" in without_widgets(cell), "nothing is left of this panel on paper"
+            assert re.search("<table|In words", without_widgets(cell)), "nothing is left of this panel on paper"
     assert seconds < budget
     assert megabytes < MEGABYTES
 

@@ -81,7 +81,7 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
             lambda: plot.seeds(
                 [{"topic": "t", "r": Rate(1, 4)}, {"topic": "t", "r": Rate(3, 4)}], {"m": lambda row: row["r"]}, "title"
             ),
-            "In all 2 runs, from the lowest to the highest: m: 25 to 75 %.",
+            "In all 2 runs, from the lowest to the highest: m: 25.0 to 75.0 %.",
         ),
         (
             lambda: plot.heat(KINDS, ["seed 0", "seed 1"], "title"),
@@ -89,11 +89,11 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
         ),
         (
             lambda: plot.doses(DOSES, "title", "dose"),
-            "By dose. harmless: lowest 25 % at 100, highest 60 % at 200; harmful: lowest 75 % at 200, highest 100 % at 100.",
+            "Along the axis “dose”: harmless: lowest 25 % at 100, highest 60 % at 200; harmful: lowest 75 % at 200, highest 100 % at 100.",
         ),
         (
             lambda: plot.doses(DOSES, "title", "dose", {"harmful": (200, Rate(1, 4))}),
-            "By dose. harmless: lowest 25 % at 100, highest 60 % at 200; harmful: lowest 75 % at 200, highest 100 % at 100.",
+            "Along the axis “dose”: harmless: lowest 25 % at 100, highest 60 % at 200; harmful: lowest 75 % at 200, highest 100 % at 100.",
         ),
         (
             lambda: plot.lines(CURVES, "title", "block", "log-odds"),
@@ -131,6 +131,13 @@ def test_each_figure_says_what_it_shows(draw, words, shown):
     draw()
     assert isinstance(shown[0], go.Figure)
     assert words in shown[1].data and "<td" in shown[1].data
+
+
+@pytest.mark.parametrize("n, folded", [(12, False), (13, True)])
+def test_a_long_table_is_folded_away_and_still_there(n, folded, shown):
+    plot.figure(go.Figure(), "words", [{"row": f"number {i}"} for i in range(n)])
+    assert ("<details><summary>The same numbers, in 13 rows" in shown[1].data) == folded
+    assert f"number {n - 1}" in shown[1].data and "In words.</b> words" in shown[1].data
 
 
 def test_a_single_count_can_be_drawn(shown):
