@@ -20,4 +20,5 @@ lesson      doctor, check, solution, predictions
 widgets     panels: sliders and boxes over all of the above
 pretrain    command line: rebuild data/assistant
 sweep       command line: rebuild data/results
+classroom   command line: copies for a class, slides
 """
