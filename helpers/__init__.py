@@ -14,7 +14,8 @@ results     read and write data/results
 show        tables, chats and tokens
 plot        figures, each with its numbers and its sentence
 exercises   the right answers
-hints       what goes wrong in them, and what to say then
+mistakes    which mistake is it?
+hints       what to say to each mistake, exercise by exercise
 quiz        three questions a notebook, a reason for every choice
 lesson      doctor, check, solution, predictions
 widgets     panels: sliders and boxes over all of the above
