@@ -32,7 +32,7 @@ OFFLINE = """\
 # Install without network
 
 ```bash
-python3 -m venv .venv && .venv/bin/pip install --no-index --find-links wheels -r requirements.txt && .venv/bin/jupyter lab notebooks/00_meet_the_assistant.ipynb
+python3 -m venv .venv && .venv/bin/pip install --no-index --find-links wheels -r requirements.txt && .venv/bin/jupyter lab --ServerApp.root_dir=. notebooks/00_meet_the_assistant.ipynb
 ```
 
 On Windows write `python` for `python3` and `.venv\\Scripts` for `.venv/bin`.

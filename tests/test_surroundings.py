@@ -1,9 +1,11 @@
 """The series in other surroundings: Colab's versions, other working directories, no kernel, a read-only checkout."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -48,6 +50,26 @@ def test_the_first_cell_finds_a_fresh_clone_below(tmp_path):
 def test_without_the_repository_the_first_cell_says_what_to_do(tmp_path):
     done = python("-c", bootstrap(), cwd=tmp_path)
     assert done.returncode and "Clone the whole repository first; in Colab: !git clone" in done.stderr
+
+
+def test_the_readmes_command_opens_the_whole_series(tmp_path):
+    """The links from a notebook to the contents and to data lead nowhere if only its own folder is served."""
+    (command,) = re.findall(r"\.venv/bin/jupyter (lab .*)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    options = ["--no-browser", "--allow-root", "--ServerApp.port=0", "--IdentityProvider.token=x"]
+    env = {**os.environ, "JUPYTER_RUNTIME_DIR": str(tmp_path), "JUPYTER_CONFIG_DIR": str(tmp_path)}
+    with open(tmp_path / "log", "wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyter", *command.split(), *options], cwd=ROOT, env=env, stdout=log, stderr=log
+        )
+    try:
+        for _ in range(300):
+            if pages := list(tmp_path.glob("jpserver-*-open.html")):
+                break
+            time.sleep(0.1)
+        assert "/lab/tree/notebooks/00_meet_the_assistant.ipynb" in pages[0].read_text()
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 # --- other versions, no kernel --------------------------------------------------------------------
