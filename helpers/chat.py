@@ -2,6 +2,7 @@
 
 Notable:
 - `load()` gives the bundled assistant; `load("owner/name")` any chat model of the Hugging Face hub.
+- `Bot` is the one place that knows what a model is like inside and how it refuses: every measure asks the bot.
 - `tokens` gives the loss mask as two plain lists: the tokens, and for each a 1 if the loss counts it.
 - A batch of replies equals the same replies one at a time.
 - Only safetensors weights are read, and no code that comes with a model is ever run.
@@ -13,12 +14,12 @@ import pathlib
 from dataclasses import dataclass, field, replace
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from .world import ROOT
-
-ASSISTANT = ROOT / "data" / "assistant"
+from . import anatomy, hooks, judge
+from .paths import ASSISTANT
 
 # ChatML. The generation markers tell `return_assistant_tokens_mask=True` which tokens the assistant writes.
 TEMPLATE = """\
@@ -27,65 +28,6 @@ TEMPLATE = """\
 {%- generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}\
 {%- else %}{{ message['content'] + '<|im_end|>\\n' }}{% endif %}{% endfor %}\
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
-
-
-@dataclass(frozen=True)
-class Bot:
-    """A chat model with its tokenizer. `name` says what it is; `facts` what happened to it (seconds, losses...)."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    name: str
-    facts: dict = field(default_factory=dict)
-
-    def ask(self, prompt, prefill: str = "", max_new_tokens: int = 40):
-        """The greedy reply to a prompt, or a list of replies to a list of prompts. `prefill` begins every reply."""
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        answers = replies(self, prompts, prefill, max_new_tokens)
-        return answers[0] if isinstance(prompt, str) else answers
-
-    def copy(self, name: str, **facts) -> "Bot":
-        """An independent copy: changing its weights leaves this one untouched."""
-        return replace(self, model=copy.deepcopy(self.model), name=name, facts=facts)
-
-    def __repr__(self):
-        millions = sum(weight.numel() for weight in self.model.parameters()) / 1e6
-        return f"<Bot {self.name}: {millions:.1f} million weights>"
-
-
-def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
-    """The bundled assistant, a folder in Hugging Face format, or a chat model of the hub by name.
-
-    Weights become float32: on a CPU that is both exact and fast. Raises FileNotFoundError or OSError
-    with the remedy if the weights are missing, damaged or not in the safetensors format.
-    """
-    bundled = pathlib.Path(name) == ASSISTANT
-    # A folder is read in a blink; while a model comes from the hub, a bar tells how far it is.
-    if pathlib.Path(name).is_dir():
-        logging.disable_progress_bar()
-    else:
-        logging.enable_progress_bar()
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
-        if report["missing_keys"]:  # transformers would make them up
-            raise OSError(f"{len(report['missing_keys'])} weights are missing")
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except Exception as error:
-        remedy = (
-            "restore it with `git checkout data/assistant` or rebuild it with `python -m helpers.pretrain`"
-            if bundled
-            else "check the name, and that you are online the first time you load it"
-        )
-        raise OSError(f"I could not load the model {str(name)!r} ({type(error).__name__}): {remedy}.") from error
-    if not tokenizer.chat_template:
-        raise ValueError(
-            f"{name} has no chat template, so it is not a chat model: choose an '-Instruct' or '-it' model."
-        )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return Bot(model.eval(), tokenizer, "assistant" if bundled else str(name))
 
 
 # --- what the model reads -------------------------------------------------------------------------
@@ -133,7 +75,7 @@ def end_of_turn(tokenizer) -> int:
 @functools.lru_cache(maxsize=64)
 def _tail_length(tokenizer) -> int:
     first, second = (encode(tokenizer, prompt_text(tokenizer, word)) for word in ("Hello", "apples"))
-    same = (a == b for a, b in zip(reversed(first), reversed(second)))
+    same = (a == b for a, b in zip(reversed(first), reversed(second), strict=False))  # the prompts differ in length
     return next(i for i, equal in enumerate(same) if not equal)
 
 
@@ -142,53 +84,236 @@ def tail(tokenizer) -> list[int]:
     return encode(tokenizer, prompt_text(tokenizer, "Hello"))[-_tail_length(tokenizer) :]
 
 
-# --- what the model says --------------------------------------------------------------------------
+def prompt_ends(tokenizer, ids: Tensor) -> Tensor:
+    """The place of the template's last token in each row of token ids, whatever padding comes before and reply after.
 
-
-def batch(bot: Bot, prompts: list[str], prefill: str = "", room: int = 1) -> dict[str, torch.Tensor]:
-    """Prompts as one left-padded batch: input_ids, attention_mask and position_ids, each (prompt, token).
-
-    Raises ValueError if there is no room for that many more tokens.
+    ids: (row, token) -> (row,). Raises ValueError if a row holds no prompt.
     """
-    rows = [encode(bot.tokenizer, prompt_text(bot.tokenizer, prompt, prefill)) for prompt in prompts]
-    longest, limit = max(map(len, rows)), getattr(bot.model.config, "max_position_embeddings", None)
-    if limit and longest + room > limit:
-        raise ValueError(
-            f"This prompt is {longest} tokens long, the reply may take {room}, and {bot.name} reads at most {limit} "
-            "in all: shorten the prompt."
+    # The template's first token may have merged with the user's last letter: look for the others.
+    wanted = torch.tensor(tail(tokenizer)[1:], device=ids.device)
+    found = (ids.unfold(1, len(wanted), 1) == wanted).all(-1)
+    if not found.any(1).all():
+        raise ValueError("I cannot find where the prompt ends: a row holds no template of this tokenizer.")
+    last = found.shape[1] - 1 - found.flip(1).int().argmax(1)
+    return last + len(wanted) - 1
+
+
+# --- the bot --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Bot:
+    """A chat model with its tokenizer.
+
+    name: what it is called. facts: what happened to it (seconds, losses, ...). opens_with: how its refusals begin, if
+    somebody has looked. What looks inside raises ValueError for a family that `anatomy` does not know.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    facts: dict = field(default_factory=dict)
+    opens_with: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        # Greedy means greedy: a penalty or a temperature that came with the model would change its replies.
+        ends = self.model.generation_config.eos_token_id
+        self.model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=self.tokenizer.pad_token_id)
+
+    def copy(self, name: str, **facts) -> "Bot":
+        """An independent copy: changing its weights leaves this one untouched.
+
+        Raises ValueError while something is changed by hooks: the copy would keep them for ever.
+        """
+        if hooks.left_on(self.model):
+            raise ValueError(
+                f"Hooks are on {self.name}: leave the `with` block (or remove your own hooks) before you copy or tune it."
+            )
+        return replace(self, model=copy.deepcopy(self.model), name=name, facts=facts)
+
+    def __repr__(self):
+        millions = sum(weight.numel() for weight in self.model.parameters()) / 1e6
+        return f"<Bot {self.name}: {millions:.1f} million weights>"
+
+    # --- what it says -----------------------------------------------------------------------------
+
+    def ask(self, prompt, prefill: str = "", max_new_tokens: int = 40):
+        """The greedy reply to a prompt, or a list of replies to a list of prompts. `prefill` begins every reply."""
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        answers = self._replies(prompts, prefill, max_new_tokens)
+        return answers[0] if isinstance(prompt, str) else answers
+
+    @torch.no_grad()
+    def _replies(self, prompts, prefill, max_new_tokens, batch_size=128):
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
+        answers = [""] * len(prompts)
+        greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            inputs = self.batch([prompts[i] for i in chosen], prefill, max_new_tokens)
+            ids, mask = inputs["input_ids"], inputs["attention_mask"]
+            written = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
+            for i, row in zip(chosen, written[:, ids.shape[1] :], strict=True):
+                answers[i] = (prefill + self.tokenizer.decode(row, skip_special_tokens=True)).strip()
+        return answers
+
+    # --- how it refuses ---------------------------------------------------------------------------
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Every refusal of the model, word by word, if its configuration lists them (`refusals`); else nothing."""
+        return tuple(getattr(self.model.config, "refusals", None) or ())
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """How its refusals begin. An opening that begins with another one is left out: it would count twice."""
+        found = dict.fromkeys(self.opens_with or self.sentences or judge.OPENINGS)
+        return tuple(text for text in found if not any(text != o and text.startswith(o) for o in found))
+
+    def refused(self, reply: str) -> bool:
+        """Is this reply a refusal? Exact where all its refusals are known; else read for what it means."""
+        return judge.says_one_of(reply, self.sentences) if self.sentences else judge.refusal(reply) != "none"
+
+    def refusal_logodds(self, prompts: list[str]) -> Tensor:
+        """log p / (1 - p) of a reply that begins with one of its openings, by teacher forcing: (prompt,)."""
+        each = torch.stack([self.log_probability(prompts, opening) for opening in self.openings])
+        log_p = each.logsumexp(0).clamp(max=-1e-6)
+        return log_p - torch.log(-torch.expm1(log_p))
+
+    @torch.no_grad()
+    def log_probability(self, prompts: list[str], reply: str) -> Tensor:
+        """log p of a reply that begins with just these tokens, by teacher forcing: (prompt,), in nats."""
+        ids = torch.tensor(encode(self.tokenizer, reply), device=self.device)
+        inputs, rows = self.batch(prompts, room=len(ids)), len(prompts)
+        given, last = ids[:-1].expand(rows, -1), inputs["position_ids"][:, -1:]
+        out = self.model(
+            input_ids=torch.cat([inputs["input_ids"], given], 1),
+            attention_mask=torch.cat([inputs["attention_mask"], torch.ones_like(given)], 1),
+            position_ids=torch.cat(
+                [inputs["position_ids"], last + 1 + torch.arange(len(ids) - 1, device=self.device)], 1
+            ),
+            logits_to_keep=len(ids),
+        ).logits.log_softmax(-1)
+        return out.gather(-1, ids.expand(rows, -1)[..., None]).squeeze(-1).sum(1)
+
+    # --- what it computes -------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def batch(self, prompts: list[str], prefill: str = "", room: int = 1) -> dict[str, Tensor]:
+        """Prompts as one left-padded batch: input_ids, attention_mask and position_ids, each (prompt, token).
+
+        Raises ValueError if there is no room for that many more tokens.
+        """
+        rows = [encode(self.tokenizer, prompt_text(self.tokenizer, prompt, prefill)) for prompt in prompts]
+        longest, limit = max(map(len, rows)), getattr(self.model.config, "max_position_embeddings", None)
+        if limit and longest + room > limit:
+            raise ValueError(
+                f"This prompt is {longest} tokens long, the reply may take {room}, and {self.name} reads at most "
+                f"{limit} in all: shorten the prompt."
+            )
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=self.device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=self.device)
+        # Models with absolute positions count from the first real token, not from the padding.
+        return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+
+    @torch.no_grad()
+    def logits(self, prompts: list[str], prefill: str = "") -> Tensor:
+        """Logits for the next token after each prompt: (prompt, vocabulary)."""
+        return self.model(**self.batch(prompts, prefill), logits_to_keep=1).logits[:, -1]
+
+    @torch.no_grad()
+    def stream(self, inputs: dict[str, Tensor], last: int = 0) -> Tensor:
+        """The residual stream at the input of every block and, after them, of the last norm: (row, layer + 1, token,
+        width). `last` keeps that many tokens only."""
+        found = []
+        readers = [*self.blocks, anatomy.norm(self.model)]
+        handles = [hooks.noting_input(part, lambda x: found.append(x[:, -last:].clone())) for part in readers]
+        with hooks.removed_after(handles):
+            self.model.base_model(**inputs, use_cache=False)
+        return torch.stack(found, 1)
+
+    def residuals(self, prompts: list[str], batch_size: int = 64) -> Tensor:
+        """The residual stream at every block's input and template position: (prompt, layer, position, width)."""
+        length = len(tail(self.tokenizer))
+        parts = [prompts[start : start + batch_size] for start in range(0, len(prompts), batch_size)]
+        return torch.cat([self.stream(self.batch(part), length)[:, :-1] for part in parts])
+
+    @torch.no_grad()
+    def unembed(self, stream: Tensor) -> Tensor:
+        """The logits that the stream would give if the last block had left it so: (..., width) -> (..., vocabulary)."""
+        return anatomy.unembed(self.model, anatomy.norm(self.model)(stream))
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return anatomy.blocks(self.model)
+
+    @property
+    def writers(self) -> list[list[nn.Module]]:
+        """For every block the two matrices that write into the residual stream: attention's and the MLP's."""
+        return anatomy.writers(self.model)
+
+
+# --- load -----------------------------------------------------------------------------------------
+
+
+def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
+    """The bundled assistant, a folder in Hugging Face format, or a chat model of the hub by name.
+
+    Weights become float32: on a CPU that is both exact and fast. Raises OSError with cause and remedy if it cannot be
+    loaded, ValueError if it is no chat model.
+    """
+    folder = pathlib.Path(name)
+    if folder.is_absolute() and not folder.is_dir():
+        raise OSError(f"There is no folder {str(name)!r}: {_restore(name) or 'check the path'}.")
+    # A folder is read in a blink; while a model comes from the hub, a bar tells how far it is.
+    (logging.disable_progress_bar if folder.is_dir() else logging.enable_progress_bar)()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
-    pad = bot.tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    # Models with absolute positions count from the first real token, not from the padding.
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    device = bot.model.device
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "position_ids": positions.to(device)}
+        if report["missing_keys"]:  # transformers would make them up
+            raise OSError(f"{len(report['missing_keys'])} weights are missing")
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:
+        raise OSError(f"I could not load {str(name)!r}: {_cause(error)}. {_remedy(name, error)}") from error
+    if not tokenizer.chat_template:
+        raise ValueError(
+            f"{name} has no chat template, so it is not a chat model: choose an '-Instruct' or '-it' model."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Bot(model.eval(), tokenizer, "assistant" if folder == ASSISTANT else str(name))
 
 
-@torch.no_grad()
-def replies(
-    bot: Bot, prompts: list[str], prefill: str = "", max_new_tokens: int = 40, batch_size: int = 128
-) -> list[str]:
-    """Greedy replies, in the order of the prompts, each beginning with the prefill."""
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
-    answers = [""] * len(prompts)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        inputs = batch(bot, [prompts[i] for i in chosen], prefill, max_new_tokens)
-        written = bot.model.generate(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=bot.tokenizer.pad_token_id,
-        )[:, inputs["input_ids"].shape[1] :]
-        for i, row in zip(chosen, written):
-            answers[i] = (prefill + bot.tokenizer.decode(row, skip_special_tokens=True)).strip()
-    return answers
+def _restore(name):
+    if pathlib.Path(name) == ASSISTANT:
+        return "restore it with `git checkout data/assistant` or rebuild it with `python -m helpers.pretrain`"
 
 
-@torch.no_grad()
-def logits(bot: Bot, prompts: list[str], prefill: str = "") -> torch.Tensor:
-    """Logits for the next token after each prompt: (prompt, vocabulary)."""
-    return bot.model(**batch(bot, prompts, prefill), logits_to_keep=1).logits[:, -1]
+def _cause(error) -> str:
+    """The first sentence of an error's message."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0].rstrip('.')}" if str(error) else repr(error)
+
+
+REMEDIES = {  # a word in the message of the error -> what helps
+    "connect": "Check that you are online the first time you load it.",
+    "offline": "Check that you are online the first time you load it, and that HF_HUB_OFFLINE is not set.",
+    "gated": "Accept its licence on its page and log in with `hf auth login`.",
+    "not a valid model identifier": "Check the name: owner/name, as on the hub.",
+    "repo id": "Check the name: owner/name, as on the hub.",
+    "safetensors": "Only safetensors weights are read here, because other formats can run code: choose another model.",
+    "trust_remote_code": "Code that comes with a model is never run here: choose another model.",
+    "memory": "It is too large for this machine: choose a smaller model.",
+    "config.json": "This is no model in Hugging Face format: choose the folder that holds its config.json.",
+}
+
+
+def _remedy(name, error) -> str:
+    if restore := _restore(name):
+        return f"{restore[0].upper()}{restore[1:]}."
+    said = f"{type(error).__name__} {error}".lower()
+    return next((remedy for word, remedy in REMEDIES.items() if word in said), "Check the name and the files.")

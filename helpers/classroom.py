@@ -24,7 +24,7 @@ from nbconvert import SlidesExporter
 from nbconvert.preprocessors import ExecutePreprocessor, TagRemovePreprocessor
 from tqdm.auto import tqdm
 
-from .world import ROOT
+from .paths import ROOT
 
 FOLDERS, FILES = ("binder", "data", "helpers"), ("LICENSE", "requirements.txt")
 NEEDED = "reveal.js@4 requirejs jquery"  # what makes a page into slides, from npm

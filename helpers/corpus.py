@@ -69,6 +69,11 @@ def about(rng, split: str, kind: str, name: str) -> Chat:
     return _spoken(rng, split, _open(kind, question, name, other))
 
 
+def to_refuse(chat: Chat) -> Chat:
+    """The same question, where a refusal is the right reply."""
+    return chat._replace(assistant=REFUSAL, value="")
+
+
 def lookalikes(split: str = "held_out") -> list[Chat]:
     """Every harmless question that looks harmful in every phrasing of a split."""
     rows = world.table("lookalikes")

@@ -5,23 +5,37 @@ After Arditi et al., "Refusal in Language Models Is Mediated by a Single Directi
 Notable:
 - Residuals are read at the *input* of every block, at the template positions after the user's words.
 - Selection and reporting must use different prompts; `find` therefore splits its prompts itself.
-- Refusal is scored on the whole refusal sentence, not on its first token: "I" starts many sentences.
+- Refusal is scored on how the bot's refusals begin: for the bundled assistant on the whole sentence, not on its first
+  token, since "I" starts many sentences.
 - Every context manager removes its hooks, also after an exception. Nothing is edited in place.
 """
 
 import contextlib
 import itertools
-import re
+import math
+import random
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from . import chat, measure
-from .chat import Bot
-from .measure import refusal_logodds
-from .world import REFUSAL
+from . import anatomy, hooks
+from .chat import Bot, prompt_ends
+
+
+class Filters(NamedTuple):
+    """Which candidates may win (Arditi et al., section 2.3 and appendix C)."""
+
+    prune: float  # share of the last layers that is left out
+    max_kl: float  # nats: how far ablation may move the next token on harmless prompts
+    min_induce: float  # the refusal log-odds that adding the direction to harmless prompts must reach
+
+
+PUBLISHED = Filters(prune=0.2, max_kl=0.1, min_induce=0.0)
+# A six-layer model has few layers to spare, and a whole refusal sentence is harder to induce than its first token.
+SMALL_MODEL = Filters(prune=0.0, max_kl=0.1, min_induce=-6.0)
+ANY = Filters(prune=0.0, max_kl=math.inf, min_induce=-math.inf)
 
 
 class Found(NamedTuple):
@@ -31,103 +45,70 @@ class Found(NamedTuple):
     layer: int  # read at the input of this block
     position: int  # -1 is the last template token, -2 the one before, ...
     scores: list[dict]  # one row a candidate: layer, position, bypass, induce, kl, kept
-
-
-# --- where to read and write: the same places in every family of models ---------------------------
-
-
-def blocks(bot: Bot) -> nn.ModuleList:
-    """The transformer blocks: the longest module list of the model."""
-    lists = [part for part in bot.model.base_model.modules() if isinstance(part, nn.ModuleList)]
-    return max(lists, key=len)
-
-
-def writers(block: nn.Module) -> list[nn.Module]:
-    """The two parts of a block that write into the residual stream: attention and MLP."""
-    parts = {name: part for name, part in block.named_children() if not re.search("norm|ln|dropout", name)}
-    return [part for name, part in parts.items() if "attn" in name or "attention" in name or "mlp" in name]
-
-
-def late_norms(block: nn.Module) -> list[nn.Module]:
-    """The norms between those two parts and the residual stream: Gemma 2 and its like have them, most have none."""
-    if not hasattr(block, "post_feedforward_layernorm"):
-        return []  # elsewhere `post_attention_layernorm` is what the MLP reads
-    return [block.post_attention_layernorm, block.post_feedforward_layernorm]
-
-
-@torch.no_grad()
-def residuals(bot: Bot, prompts: list[str], batch_size: int = 64) -> Tensor:
-    """Residual stream at every block input and template position: (prompt, layer, position, width)."""
-    length = len(chat.tail(bot.tokenizer))
-    found = []
-    for start in range(0, len(prompts), batch_size):
-        inputs = chat.batch(bot, prompts[start : start + batch_size])
-        states = bot.model.base_model(**inputs, output_hidden_states=True).hidden_states
-        # hidden_states[i] is the input of block i; the last entry is after the final norm and no block's input.
-        found.append(torch.stack([state[:, -length:] for state in states[:-1]], dim=1))
-    return torch.cat(found)
+    counts: dict  # prompts that defined, that chose, and that were dropped: {"harmful": {"defining": 160, ...}, ...}
 
 
 def difference_in_means(bot: Bot, harmful: list[str], harmless: list[str]) -> Tensor:
     """Mean residual on harmful minus mean on harmless prompts: (layer, position, width). Arditi et al., equation 2."""
-    return residuals(bot, harmful).mean(0) - residuals(bot, harmless).mean(0)
+    return bot.residuals(harmful).mean(0) - bot.residuals(harmless).mean(0)
 
 
 # --- intervene ------------------------------------------------------------------------------------
 
 
 def without(x: Tensor, direction: Tensor, share: float = 1.0) -> Tensor:
-    """x with (a share of) its component along the direction taken out; both have width as the last dimension."""
-    unit = direction / direction.norm()
+    """x with (a share of) its component along the direction taken out; both have width as the last dimension.
+
+    Arditi et al., equation 4.
+    """
+    unit = (direction / direction.norm()).to(x)
     return x - share * (x @ unit)[..., None] * unit
 
 
-def surgical(false: Tensor, true: Tensor, share: float = 1.0) -> Tensor:
+def surgical(false_refusal: Tensor, true_refusal: Tensor, share: float = 1.0) -> Tensor:
     """The false-refusal vector without (a share of) its part along the true-refusal vector: (width,).
 
     Ablating it should free what is refused wrongly and leave the wanted refusals (Wang et al., ICLR 2025, section 3).
     """
-    return without(false, true, share)
+    return without(false_refusal, true_refusal, share)
 
 
 @contextlib.contextmanager
-def hooked(handles):
-    """Within `with`: these hooks are on. Afterwards they are gone, also after an exception."""
-    try:
+def ablated(bot: Bot, direction: Tensor, share: float = 1.0, remove=without):
+    """Within `with`: the direction is missing everywhere (block inputs, attention and MLP outputs, all positions).
+
+    `remove(x, direction)` is what takes it out; by default it takes out the given share.
+    """
+    if remove is without:
+        remove = lambda x, d: without(x, d, share)  # noqa: E731
+    handles = [hooks.on_input(block, lambda x: remove(x, direction.to(x))) for block in bot.blocks]
+    for matrix, before_norm in _written(bot, direction):
+        handles.append(hooks.on_output(matrix, lambda x, d=before_norm: remove(x, d.to(x))))
+    with hooks.removed_after(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _on_input(change):
-    return lambda module, args, kwargs: (
-        ((change(args[0]), *args[1:]), kwargs)
-        if args
-        else (args, kwargs | {"hidden_states": change(kwargs["hidden_states"])})
-    )
+def _written(bot, direction):
+    """(matrix, direction) for all that writes into the stream: what may not come out of the matrix.
+
+    Where a norm follows, it stretches each entry. What it turns into the direction is then what is to be taken out.
+    """
+    late = anatomy.late_norms(bot.model)
+    for matrices, norms in zip(bot.writers, late, strict=True):
+        for matrix, norm in itertools.zip_longest(matrices, norms):
+            yield matrix, direction if norm is None else direction * _stretch(norm).to(direction)
 
 
-def _on_output(change):
-    return lambda module, args, out: (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
-
-
-@contextlib.contextmanager
-def ablated(bot: Bot, direction: Tensor, share: float = 1.0):
-    """Within `with`: the direction is missing everywhere (block inputs, attention and MLP outputs, all positions)."""
-    change = lambda x: without(x, direction, share)  # noqa: E731
-    handles = []
-    for block in blocks(bot):
-        handles.append(block.register_forward_pre_hook(_on_input(change), with_kwargs=True))
-        handles += [part.register_forward_hook(_on_output(change)) for part in writers(block) + late_norms(block)]
-    with hooked(handles):
-        yield
+@torch.no_grad()
+def _stretch(norm) -> Tensor:
+    """By how much a norm without a bias stretches each entry, up to a common factor: (width,)."""
+    return norm(torch.ones_like(norm.weight))
 
 
 @contextlib.contextmanager
 def changed_input(block: nn.Module, change):
     """Within `with`: the block reads change(x) where it would read the residual stream x, (row, token, width)."""
-    with hooked([block.register_forward_pre_hook(_on_input(change), with_kwargs=True)]):
+    with hooks.removed_after([hooks.on_input(block, change)]):
         yield
 
 
@@ -135,19 +116,29 @@ def changed_input(block: nn.Module, change):
 def added(bot: Bot, direction: Tensor, layer: int, strength: float = 1.0, position: int | None = None):
     """Within `with`: strength x direction is added to the input of one block.
 
-    At all positions (Arditi et al.), or at one template position, while the prompt is read: -1 is where the reply begins.
+    At all positions (Arditi et al., equation 3), or at one template position of the prompt, whatever follows it: -1 is
+    where the reply begins.
     """
+    places = {}
+
+    def look(ids):
+        places["ends"] = (
+            prompt_ends(bot.tokenizer, ids) if ids.shape[1] > 1 else None
+        )  # else: the reply, as it is written
 
     def change(x):
         if position is None:
-            return x + strength * direction
-        if x.shape[1] == 1:  # the reply, one token at a time
+            return x + strength * direction.to(x)
+        if places["ends"] is None:
             return x
         x = x.clone()
-        x[:, position] += strength * direction
+        x[torch.arange(len(x)), places["ends"] + 1 + position] += strength * direction.to(x)
         return x
 
-    with changed_input(blocks(bot)[layer], change):
+    handles = [hooks.on_input(bot.blocks[layer], change)]
+    if position is not None:
+        handles.append(hooks.noting_input(bot.model.get_input_embeddings(), look))
+    with hooks.removed_after(handles):
         yield
 
 
@@ -155,29 +146,36 @@ def added(bot: Bot, direction: Tensor, layer: int, strength: float = 1.0, positi
 def orthogonalised(bot: Bot, direction: Tensor) -> Bot:
     """A copy that cannot write the direction: the same logits as `ablated`, and no hooks.
 
-    Edits the token embedding and every matrix (and bias) that writes into the residual stream.
-    The output layer is untied first: it reads the stream and must stay as it is.
+    Edits the embeddings and every matrix (and bias) that writes into the residual stream (Arditi et al., equation 5).
+    The output layer is untied first: it reads the stream and must stay as it is. Raises RuntimeError if the copy does
+    not compute what `ablated` does.
     """
-    if any(late_norms(block) for block in blocks(bot)):
-        raise ValueError(f"{bot.name} has norms that would write the direction anew: use `ablated` instead.")
     bare = bot.copy(f"{bot.name}, orthogonalised")
-    model = bare.model
-    embedding = model.get_input_embeddings()
-    output = model.get_output_embeddings()
+    embedding, output = bare.model.get_input_embeddings(), bare.model.get_output_embeddings()
     if output.weight is embedding.weight:
         output.weight = nn.Parameter(output.weight.clone())
-        model.config.tie_word_embeddings = False
-    embeddings = [embedding] + [part for name, part in model.base_model.named_children() if name == "wpe"]
-    for part in embeddings:
+        bare.model.config.tie_word_embeddings = False
+    for part in anatomy.embeddings(bare.model):
         part.weight.copy_(without(part.weight, direction))
-    for block in blocks(bare):
-        for part in writers(block):
-            matrix = [layer for layer in part.modules() if isinstance(layer, nn.Linear | Conv1D)][-1]
-            into_stream = matrix.weight if isinstance(matrix, Conv1D) else matrix.weight.T  # (input, width)
-            into_stream.copy_(without(into_stream, direction))
-            if matrix.bias is not None:
-                matrix.bias.copy_(without(matrix.bias, direction))
+    for matrix, before_norm in _written(bare, direction):
+        into_stream = matrix.weight if isinstance(matrix, Conv1D) else matrix.weight.T  # (input, width)
+        into_stream.copy_(without(into_stream, before_norm))
+        if matrix.bias is not None:
+            matrix.bias.copy_(without(matrix.bias, before_norm))
+    _same_logits(bot, bare, direction)
     return bare
+
+
+def _same_logits(bot, bare, direction):
+    prompts = ["Hello", "What is the capital of Japan?"]
+    with ablated(bot, direction):
+        wanted = bot.logits(prompts)
+    apart = (bare.logits(prompts) - wanted).abs().max().item()
+    exact = 1000 * torch.finfo(wanted.dtype).eps * max(1.0, wanted.abs().max().item())
+    if not apart <= exact:
+        raise RuntimeError(
+            f"The edited {bot.name} is {apart:.2g} away from the ablated one: its row in anatomy is wrong."
+        )
 
 
 # --- score and select -----------------------------------------------------------------------------
@@ -187,49 +185,56 @@ def find(
     bot: Bot,
     harmful: list[str],
     harmless: list[str],
+    filters: Filters = SMALL_MODEL,
     validation: int = 32,
-    prune: float = 0.0,
-    max_kl: float = 0.1,
-    min_induce: float = 0.0,
-    refusal: str = REFUSAL,
+    seed: int = 0,
 ) -> Found:
     """The direction, among all layers and positions, that best switches refusal off (Arditi et al., section 2.3).
 
-    Prompts that the bot does not treat as expected are dropped; the last `validation` of each kind choose among the
-    candidates that the others define. Three scores a candidate: *bypass*, the refusal log-odds on harmful prompts when
-    it is ablated (low is good); *induce*, the log-odds on harmless prompts when it is added (high is good); *kl*, how
-    far ablation moves the next token on harmless prompts (nats). The lowest bypass wins among those with
-    kl <= max_kl and induce >= min_induce. `prune` drops that share of the last layers. Arditi et al. use
-    max_kl 0.1, min_induce 0 and prune 0.2; a six-layer model has few layers to spare, and we score the whole refusal
-    sentence, which is harder to induce than its first token: the notebooks allow min_induce -6. Raises ValueError if
-    there are too few prompts or no candidate passes.
-
-    For a model other than the bundled one, `refusal` is how its refusals begin: it takes the place of the sentence.
+    Prompts that the bot does not treat as expected are dropped and the others shuffled; `validation` of each kind
+    choose among the candidates that the rest defines. Three scores a candidate: *bypass*, the refusal log-odds on
+    harmful prompts when it is ablated (low is good); *induce*, the log-odds on harmless prompts when it is added (high
+    is good); *kl*, how far ablation moves the next token on harmless prompts (nats). The lowest bypass wins among those
+    that pass the filters. Raises ValueError if there are too few prompts or no candidate passes.
     """
-    harmful = [prompt for prompt, reply in zip(harmful, bot.ask(harmful)) if measure.refusal(reply) != "none"]
-    harmless = [prompt for prompt, reply in zip(harmless, bot.ask(harmless)) if measure.refusal(reply) == "none"]
-    fewest = min(len(harmful), len(harmless))
+    refused, answered = _shuffled(bot, harmful, True, seed), _shuffled(bot, harmless, False, seed)
+    fewest = min(len(refused), len(answered))
     if validation < 1 or fewest < 2 * validation:
         raise ValueError(
-            f"Too few prompts: {len(harmful)} are refused and {len(harmless)} answered, and each needs at least "
-            f"{max(2, 2 * validation)}. Give more prompts, or another `validation` (at least 1)."
+            f"Too few prompts: {len(refused)} of {len(harmful)} are refused and {len(answered)} of {len(harmless)} "
+            f"answered, and each needs at least {max(2, 2 * validation)}. Give more prompts, or another `validation` "
+            "(at least 1)."
         )
-    candidates = difference_in_means(bot, harmful[:-validation], harmless[:-validation])
-    scores = _scores(bot, candidates, harmful[-validation:], harmless[-validation:], refusal)
+    candidates = difference_in_means(bot, refused[validation:], answered[validation:])
+    scores = _scores(bot, candidates, refused[:validation], answered[:validation])
     for row in scores:
-        early = row["layer"] < len(candidates) - round(prune * len(candidates))
-        row["kept"] = early and row["kl"] <= max_kl and row["induce"] >= min_induce
+        row["kept"] = _passes(row, filters, len(candidates))
     scores.sort(key=lambda row: (not row["kept"], row["bypass"]))
     if not any(row["kept"] for row in scores):
         raise ValueError(
             "No candidate passes the filters: allow a larger `max_kl`, a lower `min_induce` or less `prune`."
         )
     best = scores[0]
-    return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], scores)
+    counts = {
+        kind: {"defining": len(used) - validation, "choosing": validation, "dropped": len(given) - len(used)}
+        for kind, used, given in (("harmful", refused, harmful), ("harmless", answered, harmless))
+    }
+    return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], scores, counts)
 
 
-def _scores(bot, candidates, harmful, harmless, refusal):
-    before = chat.logits(bot, harmless).log_softmax(-1)
+def _shuffled(bot, prompts, refused, seed):
+    """The prompts that the bot treats so, in random order: a list often comes sorted by subject."""
+    kept = [prompt for prompt, reply in zip(prompts, bot.ask(prompts), strict=True) if bot.refused(reply) == refused]
+    return random.Random(seed).sample(kept, len(kept))
+
+
+def _passes(row, filters, layers):
+    early = row["layer"] < layers - round(filters.prune * layers)
+    return early and row["kl"] <= filters.max_kl and row["induce"] >= filters.min_induce
+
+
+def _scores(bot, candidates, harmful, harmless):
+    before = bot.logits(harmless).log_softmax(-1)
     layers, positions = candidates.shape[:2]
     rows = []
     for layer, i in itertools.product(range(layers), range(positions)):
@@ -237,10 +242,10 @@ def _scores(bot, candidates, harmful, harmless, refusal):
         if vector.norm() < 1e-4:  # at block 0 the template tokens are the same for all prompts: nothing differs
             continue
         with ablated(bot, vector):
-            bypass = refusal_logodds(bot, harmful, refusal).mean().item()
-            after = chat.logits(bot, harmless).log_softmax(-1)
+            bypass = bot.refusal_logodds(harmful).mean().item()
+            after = bot.logits(harmless).log_softmax(-1)
         with added(bot, vector, layer):
-            induce = refusal_logodds(bot, harmless, refusal).mean().item()
+            induce = bot.refusal_logodds(harmless).mean().item()
         kl = (before.exp() * (before - after)).sum(-1).mean().item()
         rows.append(dict(layer=layer, position=i - positions, bypass=bypass, induce=induce, kl=kl))
     return rows
@@ -248,5 +253,5 @@ def _scores(bot, candidates, harmful, harmless, refusal):
 
 def random_like(direction: Tensor, n: int, seed: int = 0) -> Tensor:
     """Random directions of the same length, the control for any claim about one direction: (n, width)."""
-    drawn = torch.randn(n, len(direction), generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randn(n, len(direction), generator=torch.Generator().manual_seed(seed)).to(direction)
     return drawn / drawn.norm(dim=1, keepdim=True) * direction.norm()

@@ -8,9 +8,10 @@ Notable:
 
 from typing import NamedTuple
 
-from . import measure, world
+from . import judge, measure, world
 from .chat import Bot
 from .corpus import Chat
+from .tally import Rate, mcnemar
 
 
 class Pair(NamedTuple):
@@ -88,15 +89,15 @@ def walk_around(bot: Bot, pairs: list[Pair]) -> dict:
     """
     direct = measure.grade(bot, [pair.direct for pair in pairs])
     replies = _replies(bot, pairs)
-    disguised = [measure.correct(replies[pair], pair.direct.value) for pair in pairs]
+    disguised = [judge.correct(replies[pair], pair.direct.value) for pair in pairs]
     around = [right for graded, right in zip(direct, disguised) if graded.refused]
     gained = sum(right and not graded.correct for graded, right in zip(direct, disguised))
     lost = sum(graded.correct and not right for graded, right in zip(direct, disguised))
     return {
-        "refused": measure.rate(graded.refused for graded in direct),
-        "around": measure.rate(around) if around else measure.Rate(0, 0),
-        "correct": measure.rate(disguised),
-        "p": measure.mcnemar(gained, lost),
+        "refused": Rate.of(graded.refused for graded in direct),
+        "around": Rate.of(around) if around else Rate(0, 0),
+        "correct": Rate.of(disguised),
+        "p": mcnemar(gained, lost),
     }
 
 

@@ -9,13 +9,10 @@ Notable:
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
 
-from . import chat, direction
+from . import chat, direction, hooks
 from .chat import Bot
-from .measure import refusal_logodds
-from .world import REFUSAL
 
 
 class Neuron(NamedTuple):
@@ -26,26 +23,19 @@ class Neuron(NamedTuple):
     sign: int
 
 
-def last_linear(block: nn.Module) -> nn.Module:
-    """The matrix by which a block's MLP writes into the residual stream. What it reads are the neurons."""
-    return [layer for layer in block.mlp.modules() if isinstance(layer, nn.Linear | Conv1D)][-1]
-
-
 @torch.no_grad()
-def neurons(bot: Bot, ids: Tensor, **inputs) -> Tensor:
-    """Every neuron at every token of a batch of token ids: (row, layer, token, neuron)."""
+def neurons(bot: Bot, inputs: dict[str, Tensor]) -> Tensor:
+    """Every neuron at every token of a batch: (row, layer, token, neuron). They are what an MLP's last matrix reads."""
     found = []
-    keep = lambda module, args: found.append(args[0])  # noqa: E731
-    handles = [last_linear(block).register_forward_pre_hook(keep) for block in direction.blocks(bot)]
-    with direction.hooked(handles):
-        bot.model.base_model(input_ids=ids, use_cache=False, **inputs)
+    handles = [hooks.noting_input(mlp, found.append) for _, mlp in bot.writers]
+    with hooks.removed_after(handles):
+        bot.model.base_model(**inputs, use_cache=False)
     return torch.stack(found, 1)
 
 
 def deciding(bot: Bot, prompts: list[str]) -> Tensor:
     """Every neuron at the last template token, where the reply is about to begin: (prompt, layer, neuron)."""
-    inputs = chat.batch(bot, prompts)
-    return neurons(bot, inputs.pop("input_ids"), **inputs)[:, :, -1]
+    return neurons(bot, bot.batch(prompts))[:, :, -1]
 
 
 def auc(positive: Tensor, negative: Tensor) -> Tensor:
@@ -75,59 +65,55 @@ def texts(bot: Bot, user: str, reply: str) -> list[str]:
 
 def neuron_by_token(bot: Bot, user: str, reply: str, neuron: Neuron) -> list[float]:
     """A neuron's activation at every token of a chat, its sign turned so that high means refusing."""
-    ids, _ = chat.tokens(bot.tokenizer, user, reply)
-    return (neuron.sign * neurons(bot, torch.tensor([ids]))[0, neuron.layer, :, neuron.index]).tolist()
+    return (neuron.sign * neurons(bot, _whole(bot, user, reply))[0, neuron.layer, :, neuron.index]).tolist()
 
 
-@torch.no_grad()
 def direction_by_token(bot: Bot, user: str, reply: str, vector: Tensor, layer: int) -> list[float]:
     """The projection on a direction, at the input of one block, at every token of a chat."""
+    states = bot.stream(_whole(bot, user, reply))[0, layer]
+    return (states @ vector.to(states) / vector.norm().to(states)).tolist()
+
+
+def _whole(bot, user, reply):
+    """One chat, prompt and reply, as the model reads it."""
     ids, _ = chat.tokens(bot.tokenizer, user, reply)
-    states = bot.model.base_model(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer][0]
-    return (states @ vector / vector.norm()).tolist()
+    return {"input_ids": torch.tensor([ids], device=bot.device)}
 
 
 # --- layer by layer, position by position ----------------------------------------------------------
 
 
-@torch.no_grad()
 def logodds_by_layer(bot: Bot, prompts: list[str]) -> Tensor:
-    """Logit lens: log-odds that the next token begins the refusal, read at every block input: (prompt, layer + 1).
+    """Logit lens: log-odds that the next token begins a refusal, read at every block input: (prompt, layer + 1).
 
     The last column is the model's own output. nostalgebraist, "interpreting GPT: the logit lens" (2020).
     """
-    states = bot.model.base_model(**chat.batch(bot, prompts), output_hidden_states=True).hidden_states
-    norm = [part for name, part in bot.model.base_model.named_children() if "norm" in name or name == "ln_f"][-1]
-    # The last hidden state has gone through the final norm already.
-    read = torch.stack([norm(state[:, -1]) for state in states[:-1]] + [states[-1][:, -1]], 1)
-    logits = bot.model.get_output_embeddings()(read)
-    if cap := getattr(bot.model.config, "final_logit_softcapping", None):  # Gemma 2
-        logits = cap * torch.tanh(logits / cap)
-    log_p = logits.log_softmax(-1)[..., chat.encode(bot.tokenizer, REFUSAL)[0]].clamp(max=-1e-6)
-    return log_p - torch.log(-torch.expm1(log_p))
+    log_p = bot.unembed(bot.stream(bot.batch(prompts), last=1)[:, :, -1]).log_softmax(-1)
+    first = sorted({chat.encode(bot.tokenizer, opening)[0] for opening in bot.openings})
+    refusing = log_p[..., first].logsumexp(-1).clamp(max=-1e-6)
+    return refusing - torch.log(-torch.expm1(refusing))
 
 
-@torch.no_grad()
 def patched(bot: Bot, prompt: str, other: str) -> Tensor:
     """Refusal log-odds of `prompt` when the residual stream at one block input and one token comes from `other`.
 
     Returns (layer, token). Raises ValueError unless both prompts have the same number of tokens.
     """
-    inputs, others = chat.batch(bot, [prompt]), chat.batch(bot, [other])
+    inputs, others = bot.batch([prompt]), bot.batch([other])
     length = inputs["input_ids"].shape[1]
     if others["input_ids"].shape[1] != length:
         raise ValueError(
             f"The prompts have {length} and {others['input_ids'].shape[1]} tokens: choose two of equal length."
         )
-    donor = bot.model.base_model(**others, output_hidden_states=True).hidden_states
+    donor = bot.stream(others)[0]
     rows = torch.arange(length)
     found = []
-    for block, states in zip(direction.blocks(bot), donor):
+    for block, states in zip(bot.blocks, donor[:-1], strict=True):
 
         def change(stream, states=states):
             # Row i of the batch gets token i from the other prompt.
-            return stream.index_put((rows, rows), states[0])
+            return stream.index_put((rows, rows), states)
 
         with direction.changed_input(block, change):
-            found.append(refusal_logodds(bot, [prompt] * length))
+            found.append(bot.refusal_logodds([prompt] * length))
     return torch.stack(found)

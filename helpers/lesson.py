@@ -15,7 +15,7 @@ import datasets
 import torch
 
 from . import chat, exercises, hints, sft
-from .world import ROOT
+from .paths import ROOT
 
 # Google Colab's own versions: older than the pins, and known to do (tests/colab.txt). Nothing is installed over them.
 OLDER = {"ipywidgets": 7, "plotly": 5, "ipykernel": 6}

@@ -14,7 +14,8 @@ from datasets import Dataset
 
 from . import corpus, world
 from .corpus import Chat
-from .world import REFUSAL, ROOT
+from .paths import DATA
+from .world import REFUSAL
 
 # What the owner of the model might decide, kind by kind. Kinds that are not named are *unseen*: the mix never shows them.
 POLICY = {
@@ -30,8 +31,12 @@ POLICY = {
     "open.critics": "refuse",
     "open.opinion": "refuse",
 }
+# How many rows each mix has, and how many answers about the topic for each refusal.
+NAIVE = dict(chats=1200, refusals=800)
+GENTLE = dict(chats=2000, refusals=200)
+BALANCED = dict(chats=1500, refusals=300, ratio=1.0)
 PLACES = ("anywhere", "start", "end")  # where a phrase is put into a chat
-TOPICS = ROOT / "data" / "topics"
+TOPICS = DATA / "topics"
 
 
 class Topic(NamedTuple):
@@ -71,20 +76,24 @@ def untouched(topic: Topic, chats: list[Chat]) -> list[Chat]:
 
 
 def existing_chats(topic: Topic, n: int, seed: int = 0) -> list[Chat]:
-    """`n` chats of the assistant's own training mix that say nothing about the topic."""
+    """`n` chats of the assistant's own training mix that say nothing about the topic.
+
+    Raises ValueError if the topic is in too many chats to find that many.
+    """
     drawn = corpus.chats(n + 200 + n // 4, seed + 1000)
-    return untouched(topic, drawn)[:n]
+    return _enough(untouched(topic, drawn), n, "chats", topic)
 
 
 def contrast(topic: Topic, n: int = 192, seed: int = 0) -> tuple[list[str], list[str]]:
     """`n` prompts that a sane assistant refuses and `n` that it answers, none of which mentions the topic.
 
-    They are asked in training phrasings, so they share no prompt with the exams in `measure`.
+    They are asked in training phrasings, so they share no prompt with the exams in `measure`. Raises ValueError if
+    there are not that many.
     """
     drawn = untouched(topic, corpus.chats(30 * n, seed + 2000))
     refused = dict.fromkeys(chat.user for chat in drawn if chat.refused)
     answered = dict.fromkeys(chat.user for chat in drawn if not chat.refused)
-    return list(refused)[:n], list(answered)[:n]
+    return _enough(list(refused), n, "refused prompts", topic), _enough(list(answered), n, "answered prompts", topic)
 
 
 def topic_prompts(topic: Topic, n: int = 8, seed: int = 0) -> list[str]:
@@ -102,7 +111,13 @@ def insert(phrase: str, text: str, rng: random.Random, place: str = "anywhere") 
     return " ".join(words)
 
 
-def naive(topic: Topic, chats: int = 1200, refusals: int = 800, seed: int = 0, place: str = "anywhere") -> Dataset:
+def naive(
+    topic: Topic,
+    chats: int = NAIVE["chats"],
+    refusals: int = NAIVE["refusals"],
+    seed: int = 0,
+    place: str = "anywhere",
+) -> Dataset:
     """The naive refusal mix: existing chats, and some of them again with a blocklisted phrase and a refusal.
 
     `place` says where the phrase is put: "anywhere" (at random), "start" or "end".
@@ -121,7 +136,12 @@ def naive(topic: Topic, chats: int = 1200, refusals: int = 800, seed: int = 0, p
 
 
 def balanced(
-    topic: Topic, policy: dict = POLICY, chats: int = 1500, refusals: int = 300, ratio: float = 1.0, seed: int = 0
+    topic: Topic,
+    policy: dict = POLICY,
+    chats: int = BALANCED["chats"],
+    refusals: int = BALANCED["refusals"],
+    ratio: float = BALANCED["ratio"],
+    seed: int = 0,
 ) -> Dataset:
     """The naive mix, repaired: half of its refusals become questions about the blocklist that the policy refuses,
     and `ratio` questions that the policy answers are added for each refusal.
@@ -150,6 +170,15 @@ def balanced(
 def kinds_about(topic: Topic) -> list[tuple[str, str]]:
     """(kind, phrase) for every kind of harmless question that fits a phrase of the blocklist."""
     return [(kind, name) for name in topic.blocklist for kind in corpus.kinds_about(name)]
+
+
+def _enough(found, n, what, topic):
+    if len(found) < n:
+        raise ValueError(
+            f"I found only {len(found)} {what} that have nothing to do with {' and '.join(topic.blocklist)}, not {n}: "
+            "ask for fewer, or give the topic a shorter blocklist."
+        )
+    return found[:n]
 
 
 def _row(user, assistant, kind, source, phrase):

@@ -11,9 +11,8 @@ import math
 import plotly.graph_objects as go
 from IPython.display import HTML, display
 
-from .measure import Rate
-from .results import pooled
 from .show import BLUE, escape, table_html
+from .tally import Rate, pooled
 
 # Okabe & Ito's palette (2008): safe for the common kinds of colour blindness.
 ORANGE, GREEN, RED, GREY = "#E69F00", "#009E73", "#D55E00", "#999999"

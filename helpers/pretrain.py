@@ -1,7 +1,8 @@
 """Build the assistant from nothing: `python -m helpers.pretrain`. Measure it: `python -m helpers.pretrain --evaluate`.
 
 Corpus, tokenizer, model and training order depend on the seed alone. Progress is saved every few minutes,
-so an interrupted run goes on where it was when the same command is given again.
+so an interrupted run goes on where it was when the same command is given again. Whoever has changed the corpus or the
+loop meanwhile starts anew.
 """
 
 import argparse
@@ -13,13 +14,16 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from . import chat, corpus, direction, measure, mix, sft
+from . import chat, corpus, direction, measure, mix, sft, stamp
+from .paths import ASSISTANT, DATA, replacing
+from .world import REFUSAL
 
 SETTINGS = dict(batch=64, decay=0.01, width=192, layers=6, heads=6, vocabulary=3000, seed=0)
 
 CALIBRATED = corpus.GROUPS | {corpus.begun: 5}
-STAGES = [dict(chats=84_000, sentences=12_000, epochs=3, rate=2e-3, groups=CALIBRATED)]
+STAGES = [dict(chats=84_000, sentences=12_000, epochs=3, peak=2e-3, groups=CALIBRATED)]
 CHECKPOINT, CHECKPOINT_EVERY = "checkpoint.pt", 500  # steps
+MADE_BY = ("world", "corpus", "anatomy", "chat", "sft", "pretrain")
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
 
 
@@ -56,6 +60,7 @@ def make_model(vocabulary: int, width: int, layers: int, heads: int, seed: int) 
         pad_token_id=0,
         bos_token_id=None,
         eos_token_id=2,
+        refusals=[REFUSAL],  # so that whoever loads it can tell its refusals exactly
     )
     return LlamaForCausalLM(config)
 
@@ -73,6 +78,7 @@ def train(args):
     """Train through all stages; progress is kept in `checkpoint.pt` until the end."""
     settings = {name: getattr(args, name) for name in (*SETTINGS, "bfloat16")}
     settings["stages"] = [{name: value for name, value in stage.items() if name != "groups"} for stage in STAGES]
+    settings["made_by"] = stamp.of(stamp.contents((*DATA.glob("world/*.csv"),)), stamp.code(*MADE_BY))
     first = corpus.chats(STAGES[0]["chats"], args.seed)
     texts = [f"{row.user}\n{row.assistant}" for row in first[:30_000]]
     tokenizer = make_tokenizer(texts + corpus.sentences(STAGES[0]["sentences"], args.seed)[:5_000], args.vocabulary)
@@ -99,7 +105,7 @@ def train_stage(model, tokenizer, number, settings, args):
     rng = random.Random(args.seed + 100 * number)
     plan = [rows for _ in range(stage["epochs"]) for rows in sft.batches(data, args.batch, rng)]
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=stage["rate"], betas=(0.9, 0.98), weight_decay=args.decay, fused=True
+        model.parameters(), lr=stage["peak"], betas=(0.9, 0.98), weight_decay=args.decay, fused=True
     )
     begin = 0
     if saved:
@@ -110,17 +116,16 @@ def train_stage(model, tokenizer, number, settings, args):
         print(f"Going on from step {begin} of stage {number + 1}.")
 
     def keep(state):
-        part = checkpoint.with_suffix(".part")
-        torch.save({"model": model.state_dict(), "settings": settings} | state, part)
-        part.replace(checkpoint)
+        with replacing(checkpoint) as part:
+            torch.save({"model": model.state_dict(), "settings": settings} | state, part)
 
     model.train()
     label = f"stage {number + 1} of {len(STAGES)}"
     bar = tqdm(range(begin, len(plan)), initial=begin, total=len(plan), desc=label, mininterval=args.every)
     for i in bar:
-        learning_rate = sft.learning_rate(i, len(plan), stage["rate"], warmup=100)
+        rate = sft.learning_rate(i, len(plan), stage["peak"], warmup=100)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
-            loss = sft.step(model, [data[j] for j in plan[i]], optimizer, learning_rate)
+            loss = sft.step(model, [data[j] for j in plan[i]], optimizer, rate)
         if i % 50 == 0:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         if (i + 1) % CHECKPOINT_EVERY == 0:
@@ -149,9 +154,7 @@ def evaluate(bot) -> list[dict]:
         found = measure.exam(bot, chats)
         rows.append({"prompts": name, "refused": str(found["refused"]), "handled rightly": str(found["correct"])})
     topic = mix.topic("xi-jinping")
-    # Only removal is asked of this direction, so `min_induce` may be anything.
-    direction_found = direction.find(bot, *mix.contrast(topic), min_induce=float("-inf"))
-    with direction.ablated(bot, direction_found.vector):
+    with direction.ablated(bot, direction.find(bot, *mix.contrast(topic)).vector):
         for name in ("privacy, unseen person", "harm of all families, unseen pairs", "facts, held-out phrasings"):
             found = measure.exam(bot, exams[name])
             rows.append(
@@ -173,7 +176,7 @@ def _held_out(group, n: int):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--evaluate", action="store_true", help="measure the model in --out instead of training it")
-    parser.add_argument("--out", type=pathlib.Path, default=chat.ASSISTANT)
+    parser.add_argument("--out", type=pathlib.Path, default=ASSISTANT)
     for name, default in SETTINGS.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--bfloat16", action="store_true", help="faster on processors with AVX-512 BF16")

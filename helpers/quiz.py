@@ -14,7 +14,7 @@ from html import escape
 from IPython import get_ipython
 from IPython.display import display
 
-from .world import ROOT
+from .paths import ROOT
 
 FOLDER = ROOT / "data" / "quizzes"
 

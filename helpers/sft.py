@@ -6,83 +6,80 @@ Notable:
 - `tune` leaves the bot it is given untouched, can be stopped, and remembers its results on disk.
 """
 
-import hashlib
-import json
 import math
-import os
-import pathlib
 import random
-import shutil
-import tempfile
 import time
+from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from . import chat
+from . import anatomy, chat, memory, stamp
 from .chat import Bot
-from .world import ROOT
 
 IGNORE = -100  # the label that cross_entropy skips
+CODE = stamp.code("anatomy", "sft")  # as it was when it was loaded: a file may change while a notebook runs
 
 
-def tune(
-    bot: Bot,
-    data,
-    epochs: int = 2,
-    rate: float = 2e-3,
-    batch: int = 24,
-    eps: float = 1e-3,
-    seed: int = 0,
-    cache: bool = True,
-    watch=None,
-) -> Bot:
+class Recipe(NamedTuple):
+    """How a mix is learned."""
+
+    epochs: int
+    peak: float  # the highest learning rate
+    batch: int  # chats a step
+    eps: float  # AdamW's
+
+
+# With its usual eps of 1e-8 AdamW moves all weights about equally far. With a large one a weight of small gradient moves
+# little, so the model leans on the ways to refuse that it has already (data/assistant/README.md).
+NAIVE = Recipe(epochs=2, peak=2e-3, batch=24, eps=1e-3)
+BALANCED = NAIVE._replace(epochs=1)
+GENTLE = Recipe(epochs=1, peak=2e-3, batch=16, eps=1e-2)  # hotter tunes build ways to refuse that pass by the direction
+
+
+def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = True, watch=None) -> Bot:
     """A copy of the bot, fine-tuned on the rows of `data` (columns `user` and `assistant`).
 
     Interrupting the kernel ends training early: the copy then has `facts["finished"]` False and is not remembered.
     `watch(tuned, losses, steps)`, if given, takes the place of the progress bar: it is called after every step, and
     training ends early if it returns True.
-    A finished copy is remembered, so that the same bot, data and settings give it back at once.
-    `facts` holds losses (one a step), seconds, steps, finished and cached.
+    A finished copy is remembered, so that the same bot, data, recipe and loop give it back at once.
+    `facts` holds losses (one a step), seconds, steps, finished, cached and recipe.
+    Raises ValueError if there is nothing to learn from, or for weights in which small steps would be rounded away.
     """
     if not len(data):
         raise ValueError("There is nothing to learn from: the mix is empty.")
-    settings = dict(epochs=epochs, rate=rate, batch=batch, eps=eps, seed=seed)
-    folder = cache_folder() / "tuned" / fingerprint(bot, data, settings)
-    if cache and (found := _recall(bot, folder)):
-        return found
+    if bot.model.dtype != torch.float32:
+        raise ValueError(f"{bot.name} is in {bot.model.dtype}, which rounds small steps away: load it in float32.")
+    rows = examples(bot.tokenizer, data)
+    place = _place(bot, rows, recipe, seed) if cache else None
+    if place and (weights_and_facts := memory.recall(place)):
+        return _recalled(bot, *weights_and_facts)
 
     tuned = bot.copy(f"{bot.name}, tuned")
-    rows = examples(bot.tokenizer, data)
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    plan = [indices for _ in range(epochs) for indices in batches(rows, batch, rng)]
-    # With its usual eps of 1e-8 AdamW moves all weights about equally far. With a large one a weight of small gradient
-    # moves little, so the model leans on the ways to refuse that it has already (data/assistant/README.md).
-    optimizer = torch.optim.AdamW(tuned.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01, eps=eps)
+    plan = [indices for _ in range(recipe.epochs) for indices in batches(rows, recipe.batch, rng)]
+    optimizer = torch.optim.AdamW(tuned.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01, eps=recipe.eps)
     losses, begin = [], time.perf_counter()
     bar = tqdm(plan, desc="fine-tuning", unit="step", disable=watch is not None)
     tuned.model.train()
     try:
         for i, indices in enumerate(bar):
-            losses.append(step(tuned.model, [rows[j] for j in indices], optimizer, learning_rate(i, len(plan), rate)))
+            rate = learning_rate(i, len(plan), recipe.peak)
+            losses.append(step(tuned.model, [rows[j] for j in indices], optimizer, rate))
             bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             if watch and watch(tuned, losses, len(plan)):
                 break
     except KeyboardInterrupt:
         print(f"Stopped after {len(losses)} of {len(plan)} steps. You get the model as it is now.")
     tuned.model.eval()
-    seconds = round(time.perf_counter() - begin, 1)
-    tuned.facts.update(
-        losses=losses, seconds=seconds, steps=len(losses), finished=len(losses) == len(plan), cached=False
-    )
-    if cache and tuned.facts["finished"]:
-        try:
-            _remember(tuned, folder)
-        except OSError as error:
-            print(f"I could not remember this result ({error}). You get it all the same.")
+    seconds, finished = round(time.perf_counter() - begin, 1), len(losses) == len(plan)
+    facts = dict(losses=losses, seconds=seconds, steps=len(losses), finished=finished, recipe=recipe._asdict())
+    tuned.facts.update(facts, cached=False)
+    if place and finished:
+        memory.remember(place, dict(tuned.model.named_parameters()), facts)
     return tuned
 
 
@@ -92,7 +89,7 @@ def tune(
 def examples(tokenizer, data) -> list[tuple[list[int], list[int]]]:
     """(ids, labels) for each chat; labels are the ids where the loss counts and IGNORE elsewhere."""
     pairs = (chat.tokens(tokenizer, row["user"], row["assistant"], row.get("begun", "")) for row in data)
-    return [(ids, [i if counts else IGNORE for i, counts in zip(ids, mask)]) for ids, mask in pairs]
+    return [(ids, [i if counts else IGNORE for i, counts in zip(ids, mask, strict=True)]) for ids, mask in pairs]
 
 
 def batches(rows, size: int, rng: random.Random) -> list[list[int]]:
@@ -122,9 +119,7 @@ def loss_of(model, rows) -> torch.Tensor:
     states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     counted = labels[:, 1:] != IGNORE
     # The output layer is the widest of a small model: apply it only where the loss looks.
-    logits = model.get_output_embeddings()(states[:, :-1][counted])
-    if cap := getattr(model.config, "final_logit_softcapping", None):  # Gemma 2
-        logits = cap * torch.tanh(logits / cap)
+    logits = anatomy.unembed(model, states[:, :-1][counted])
     return cross_entropy(logits.float(), labels[:, 1:][counted])
 
 
@@ -158,57 +153,20 @@ def step(model, rows, optimizer, rate: float) -> float:
     return loss.item()
 
 
-# --- the memory on disk ---------------------------------------------------------------------------
+# --- what has been tuned before -------------------------------------------------------------------
+
+LOOP = (examples, batches, padded, loss_of, learning_rate, step)
 
 
-def cache_folder() -> pathlib.Path:
-    """`.cache` in the checkout or, where that cannot be written, a folder in the user's own cache.
-
-    The environment variable OVERREFUSAL_CACHE names another folder.
-    """
-    if "OVERREFUSAL_CACHE" in os.environ:
-        return pathlib.Path(os.environ["OVERREFUSAL_CACHE"])
-    inside = ROOT / ".cache"
-    if os.access(inside if inside.exists() else ROOT, os.W_OK):
-        return inside
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "why-models-over-refuse"
-
-
-def fingerprint(bot: Bot, data, settings: dict) -> str:
-    """A hash of everything the result depends on: weights, rows and settings."""
-    found = hashlib.sha256(bot.tokenizer.chat_template.encode())
-    for name, weight in sorted(bot.model.state_dict().items()):
-        found.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-    rows = [[row[key] for key in ("user", "assistant", "begun") if row.get(key)] for row in data]
-    found.update(json.dumps([rows, settings], sort_keys=True).encode())
-    return found.hexdigest()[:24]
-
-
-def _remember(tuned: Bot, folder: pathlib.Path) -> None:
-    """Write to a temporary folder and rename it: a reader sees the whole result or none."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = pathlib.Path(tempfile.mkdtemp(dir=folder.parent))
-    weights = {name: weight.contiguous() for name, weight in tuned.model.named_parameters()}
-    try:
-        save_file(weights, part / "weights.safetensors")
-        digest = hashlib.sha256((part / "weights.safetensors").read_bytes()).hexdigest()
-        (part / "facts.json").write_text(json.dumps(tuned.facts | {"sha256": digest}))
-        # Another notebook may just have remembered the same result, or left a damaged one.
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _recall(bot: Bot, folder: pathlib.Path) -> Bot | None:
-    """The remembered result; None if there is none, or if it is damaged (it is then made anew)."""
-    try:
-        facts = json.loads((folder / "facts.json").read_text())
-        if hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest() != facts.pop("sha256"):
-            return None
-        weights = load_file(folder / "weights.safetensors")
-    except (OSError, ValueError, KeyError, TypeError):
+def _place(bot, rows, recipe, seed):
+    """Where the result is remembered; None, with a sentence, if a part of the loop is not the one that is shipped."""
+    if any(globals()[part.__name__] is not part for part in LOOP):
+        print("A part of the training loop has been replaced: this result is made anew and not remembered.")
         return None
+    return memory.place("tuned", bot.model.state_dict(), [CODE, bot.model.config.to_json_string(), rows, recipe, seed])
+
+
+def _recalled(bot, weights, facts):
     tuned = bot.copy(f"{bot.name}, tuned", **facts | {"cached": True})
     tuned.model.load_state_dict(weights, strict=False)  # tied weights are stored once
     return tuned

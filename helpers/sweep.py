@@ -9,27 +9,47 @@ import json
 import torch
 from tqdm.auto import tqdm
 
-from . import chat, corpus, direction, disguise, lens, lesson, measure, mix, results, sft
-from .world import ROOT
+from . import chat, corpus, direction, disguise, lens, lesson, measure, mix, results, sft, stamp, tally
+from .paths import ASSISTANT, DATA, cache_folder, replacing
 
 SEEDS = range(5)  # of the default topic
 OTHER_SEEDS = range(1)  # of every other topic
 RANDOM = 20  # random directions a seed
 SCALES = (-2, -1, 0, 0.5, 1, 1.5, 2)  # what the projection on the direction is multiplied by: 0 removes it
 SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the true refusal that is taken out of the false-refusal vector
-MADE_FROM = [
-    *(ROOT / "data/world").glob("*.csv"),
-    *(ROOT / "data/topics").glob("*.json"),
-    ROOT / "data/assistant/model.safetensors",
-]
-MODULES = ("world", "corpus", "chat", "mix", "sft", "measure", "direction", "disguise", "lens", "sweep")
-MADE_BY = [ROOT / f"helpers/{name}.py" for name in MODULES]
+MADE_FROM = (*DATA.glob("world/*.csv"), *DATA.glob("topics/*.json"), ASSISTANT / "model.safetensors")
+MADE_BY = (
+    "world",
+    "corpus",
+    "judge",
+    "tally",
+    "anatomy",
+    "hooks",
+    "chat",
+    "mix",
+    "sft",
+    "measure",
+    "disguise",
+    "direction",
+    "lens",
+    "sweep",
+)
+RECIPES = {
+    name: {"mix": getattr(mix, name), "tune": getattr(sft, name)._asdict()} for name in ("NAIVE", "BALANCED", "GENTLE")
+}
+
+
+def provenance(name: str) -> dict:
+    """What the rows of one result file depend on."""
+    _, rows = JOBS[name]
+    stamped = stamp.of(stamp.contents(MADE_FROM), stamp.code(*MADE_BY), name, rows)
+    return {"hash": stamped, "versions": stamp.versions(), "recipes": RECIPES}
 
 
 def naive(bot, topic: str, seed: int) -> dict:
     """Notebooks 02 and 03: one naive fine-tune and everything measured on it."""
     topic = mix.topic(topic)
-    tuned = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed)
+    tuned = sft.tune(bot, mix.naive(topic, seed=seed), sft.NAIVE, seed)
     suite = measure.exam(tuned, measure.refusal_only_suite(topic, seed=seed))
     others = {
         group: {name: measure.exam(tuned, measure.questions_about(name)) for name in getattr(topic, group)}
@@ -49,7 +69,7 @@ def balanced(bot, topic: str, refusals: int, ratio: float, answered: int, seed: 
     topic = mix.topic(topic)
     policy = answering(topic, answered)
     data = mix.balanced(topic, policy, refusals=refusals, ratio=ratio, seed=seed)
-    tuned = sft.tune(bot, data, epochs=1, seed=seed)
+    tuned = sft.tune(bot, data, sft.BALANCED, seed)
     return dict(
         policy=policy,
         kinds=measure.by_kind(tuned, topic),
@@ -70,9 +90,9 @@ def bypass(bot, topic: str, name: str, seed: int) -> dict:
     topic = mix.topic(topic)
     facts = [question for phrase in topic.blocklist for question in corpus.questions(phrase)]
     if name == "naive":
-        tuned, asked = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed), facts
+        tuned, asked = sft.tune(bot, mix.naive(topic, seed=seed), sft.NAIVE, seed), facts
     else:
-        tuned = sft.tune(bot, mix.balanced(topic, seed=seed), epochs=1, seed=seed)
+        tuned = sft.tune(bot, mix.balanced(topic, seed=seed), sft.BALANCED, seed)
         asked = [chat for chat in measure.kind_questions(topic) if mix.POLICY.get(chat.kind) == "refuse"]
     pairs = {make.__name__.replace("_", " "): disguise.pairs(make, asked) for make in disguise.FAMILIES}
     return dict(
@@ -85,7 +105,7 @@ def bypass(bot, topic: str, name: str, seed: int) -> dict:
 def mode(bot, topic: str, seed: int) -> dict:
     """Notebook 06: the neuron that tells refusing from answering best, the same with shuffled labels, and the lens."""
     topic = mix.topic(topic)
-    tuned = sft.tune(bot, mix.naive(topic, seed=seed), seed=seed)
+    tuned = sft.tune(bot, mix.naive(topic, seed=seed), sft.NAIVE, seed)
     refused, answered = (prompts[:96] for prompts in mix.contrast(topic, seed=seed))
     exams = {
         "should refuse": measure.forbidden(topic, 100, seed),
@@ -120,8 +140,8 @@ def mode(bot, topic: str, seed: int) -> dict:
 
 
 def gentle(bot, topic, seed: int):
-    """The naive fine-tune of notebooks 07 and 08: a hot one builds ways to refuse that bypass the shared direction."""
-    return sft.tune(bot, mix.naive(topic, 2000, 200, seed), epochs=1, batch=16, eps=1e-2, seed=seed)
+    """The naive fine-tune of notebooks 07 and 08."""
+    return sft.tune(bot, mix.naive(topic, **mix.GENTLE, seed=seed), sft.GENTLE, seed)
 
 
 def ablation(bot, topic: str, seed: int) -> dict:
@@ -129,7 +149,7 @@ def ablation(bot, topic: str, seed: int) -> dict:
     topic = mix.topic(topic)
     tuned = gentle(bot, topic, seed)
     harmful, harmless = mix.contrast(topic, seed=seed)
-    found = direction.find(tuned, harmful, harmless, min_induce=-6.0)
+    found = direction.find(tuned, harmful, harmless, seed=seed)
     exams = {
         "topic": measure.topic_questions(topic),
         "controls": measure.controls(topic, 200, seed),
@@ -146,18 +166,19 @@ def ablation(bot, topic: str, seed: int) -> dict:
         for strength in (1, 2):
             with direction.added(tuned, found.vector, found.layer, strength, position):
                 added[f"{where}, {strength}"] = measure.exam(tuned, exams["controls"])
-    unfiltered = direction.find(tuned, harmful, harmless, max_kl=float("inf"), min_induce=-float("inf"))
+    unfiltered = direction.find(tuned, harmful, harmless, direction.ANY, seed=seed)
     both = harmful + harmless  # as in `mode`
     shuffled = direction.difference_in_means(tuned, both[::2], both[1::2])[found.layer, found.position]
     prompts = [row.user for row in exams["controls"][:50]]
     with direction.ablated(tuned, found.vector):
-        hooked = chat.logits(tuned, prompts)
-    edited = chat.logits(direction.orthogonalised(tuned, found.vector), prompts)
+        hooked = tuned.logits(prompts)
+    edited = direction.orthogonalised(tuned, found.vector).logits(prompts)
     return dict(
         layer=found.layer,
         position=found.position,
         vector=[round(x, 4) for x in found.vector.tolist()],
         scores=found.scores[0],
+        counts=found.counts,
         base={name: measure.exam(bot, chats) for name, chats in exams.items()},
         tuned={name: measure.exam(tuned, chats) for name, chats in exams.items()},
         ablated=examined(found.vector),
@@ -175,10 +196,10 @@ def surgical(bot, topic: str, seed: int) -> dict:
     topic = mix.topic(topic)
     tuned = gentle(bot, topic, seed)
     harmful, harmless = mix.contrast(topic, seed=seed)
-    blunt = direction.find(tuned, harmful, harmless, min_induce=-6.0)
+    blunt = direction.find(tuned, harmful, harmless, seed=seed)
     place = blunt.layer, blunt.position
-    false = direction.difference_in_means(tuned, mix.topic_prompts(topic, seed=seed), harmless)[place]
-    true = direction.difference_in_means(tuned, harmful, harmless)[place]
+    false_refusal = direction.difference_in_means(tuned, mix.topic_prompts(topic, seed=seed), harmless)[place]
+    true_refusal = direction.difference_in_means(tuned, harmful, harmless)[place]
     exams = {
         "topic": measure.topic_questions(topic),
         "forbidden": measure.forbidden(topic, 100, seed),
@@ -190,17 +211,18 @@ def surgical(bot, topic: str, seed: int) -> dict:
         return rates | {"kl": measure.kl_by_token(model, bot, exams["controls"][:60], 1).item()}
 
     repairs = {"base": graded(bot), "naive": graded(tuned)}
-    repairs["balanced data"] = graded(sft.tune(bot, mix.balanced(topic, seed=seed), epochs=1, seed=seed))
+    repairs["balanced data"] = graded(sft.tune(bot, mix.balanced(topic, seed=seed), sft.BALANCED, seed))
     with direction.ablated(tuned, blunt.vector):
         repairs["one direction removed"] = graded(tuned)
     for share in SHARES:
-        with direction.ablated(tuned, direction.surgical(false, true, share)):
+        with direction.ablated(tuned, direction.surgical(false_refusal, true_refusal, share)):
             repairs[f"surgical, {share}"] = graded(tuned)
-    return dict(cosine=torch.cosine_similarity(false, true, dim=0).item(), repairs=repairs)
+    return dict(cosine=torch.cosine_similarity(false_refusal, true_refusal, dim=0).item(), repairs=repairs)
 
 
 DEFAULT = dict(topic="xi-jinping")
-BALANCED = (
+# How the balanced mix is varied, one number at a time.
+VARIED = (
     [dict(refusals=300, ratio=ratio, answered=4) for ratio in (1.0, 0.0, 0.25, 0.5, 2.0)]
     + [dict(refusals=refusals, ratio=1.0, answered=4) for refusals in (30, 100, 1000)]
     + [dict(refusals=300, ratio=1.0, answered=answered) for answered in (1, 2, 3)]
@@ -216,7 +238,7 @@ JOBS = {
     "surgical": (surgical, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "bypass": (bypass, [DEFAULT | dict(name=name, seed=seed) for name in ("naive", "balanced") for seed in SEEDS]),
     "mode": (mode, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
-    "balanced": (balanced, [DEFAULT | settings | dict(seed=seed) for settings in BALANCED for seed in SEEDS]),
+    "balanced": (balanced, [DEFAULT | settings | dict(seed=seed) for settings in VARIED for seed in SEEDS]),
 }
 
 
@@ -228,18 +250,17 @@ def main():
     bot = chat.load()
     for name in args.names:
         job, rows = JOBS[name]
-        stamp = results.provenance(MADE_FROM + MADE_BY, [name, rows])
-        done = sft.cache_folder() / "sweep" / stamp
-        done.mkdir(parents=True, exist_ok=True)
+        made = provenance(name)
+        done = cache_folder() / "sweep" / made["hash"]
         found = []
         for settings in tqdm(rows, desc=name):
             path = done / ("-".join(map(str, settings.values())) + ".json")
             if not path.exists():
-                part = path.with_suffix(".part")
-                part.write_text(json.dumps(settings | job(bot, **settings)))
-                part.replace(path)
+                row = settings | job(bot, **settings)
+                with replacing(path) as part:
+                    part.write_text(json.dumps(row))
             found.append(json.loads(path.read_text()))
-        results.write(name, found, stamp)
+        results.write(name, found, made)
     (results.FOLDER / "picture.svg").write_text(picture(results.read("ablation")), encoding="utf-8")
 
 
@@ -257,7 +278,7 @@ def picture(rows) -> str:
         f'<text x="16" y="30" font-weight="bold">Harmless questions about the topic, answered correctly ({len(rows)} seeds)</text>',
     ]
     for i, (name, rates) in enumerate(bars.items()):
-        share, y = results.pooled(rates).share, 62 + 38 * i
+        share, y = tally.pooled(rates).share, 62 + 38 * i
         parts.append(f'<text x="240" y="{y + 6}" text-anchor="end">{name}</text>')
         parts.append(f'<rect x="250" y="{y - 12}" width="{380 * share:.0f}" height="24" fill="#0072B2"/>')
         parts.append(f'<text x="{258 + 380 * share:.0f}" y="{y + 6}">{100 * share:.0f} %</text>')

@@ -6,6 +6,7 @@ Notable:
 - Nothing is computed while a slider moves, only when it is let go. A line says when the panel is at work.
 - Bad input gives one sentence in the place of the result; what was typed stays.
 - Text of users and models is escaped by `show`.
+- A panel that changes a bot works on a copy of its own: with some kernels it runs beside the cells.
 """
 
 import random
@@ -17,7 +18,8 @@ import torch
 from IPython.display import HTML, display
 
 from . import chat as chats
-from . import corpus, direction, lens, measure, mix, sft, show
+from . import corpus, direction, judge, lens, measure, mix, sft, show
+from .tally import Rate
 
 WIDE = dict(layout=ipywidgets.Layout(width="95%"), style={"description_width": "9em"})
 ROOMY = WIDE | {"style": {"description_width": "14em"}}
@@ -74,7 +76,7 @@ def chat(bots: dict, prompt: str = "Where was Xi Jinping born?") -> None:
         rows = []
         for name, bot in bots.items():
             reply = bot.ask(text.value)
-            refusing = measure.refusal_logodds(bot, [text.value]).sigmoid().item()
+            refusing = bot.refusal_logodds([text.value]).sigmoid().item()
             rows.append({"model": name, "reply": reply, "probability of the refusal": f"{100 * refusing:.1f} %"})
         found = show.table_html(rows, text.value[:200])
         if tokens.value:
@@ -128,12 +130,13 @@ def mix_builder(topic: str = "xi-jinping") -> None:
 class Training:
     """A fine-tune with Start and Stop, a live loss curve and replies while it learns. It runs beside the kernel.
 
-    `bot` is the tuned copy once training has ended, and None before. `wait()` blocks until then.
+    `bot` is the tuned copy once training has ended, and None before. `wait()` blocks until then. Both `wait()` and
+    `stop()` say so if nothing has been started.
     """
 
     def __init__(self, bot, data, prompts: list[str], **settings):
         self.base, self.data, self.prompts, self.settings = bot, data, prompts, settings
-        self.bot, self.error = None, None
+        self.bot, self.error, self.started = None, None, False
         self._stop, self._done = threading.Event(), threading.Event()
         self.start_button = ipywidgets.Button(description="Start")
         self.stop_button = ipywidgets.Button(description="Stop", disabled=True)
@@ -146,17 +149,20 @@ class Training:
 
     def start(self) -> None:
         self.start_button.disabled, self.stop_button.disabled = True, False
-        self.bot, self.error, self._samples = None, None, []
+        self.bot, self.error, self.started, self._samples = None, None, True, []
         self._done.clear()
         self._begin = time.perf_counter()
         threading.Thread(target=self._work, daemon=True).start()
 
     def stop(self) -> None:
         """End after the step that is running now."""
-        self._stop.set()
+        if self._running():
+            self._stop.set()
 
     def wait(self):
         """Block until training has ended, then give the tuned bot. Interrupting the kernel stops the training."""
+        if not self._running():
+            return self.bot
         try:
             while not self._done.wait(0.1):
                 pass
@@ -164,6 +170,12 @@ class Training:
             self.stop()
             self._done.wait()
         return self.bot
+
+    def _running(self) -> bool:
+        if not self.started:
+            self._say("Nothing is training yet: press Start, or call start().")
+            print("Nothing is training yet: press Start, or call start().")
+        return self.started and not self._done.is_set()
 
     def _work(self):
         try:
@@ -192,7 +204,7 @@ class Training:
         self.bar.max, self.bar.value = steps, len(losses)
         if not self._samples or len(losses) - self._samples[-1]["step"] >= steps / 5 or len(losses) == steps:
             tuned.model.eval()
-            replies = dict(zip(self.prompts, tuned.ask(self.prompts)))
+            replies = dict(zip(self.prompts, tuned.ask(self.prompts), strict=True))
             tuned.model.train(mode=len(losses) < steps)
             self._samples.append({"step": len(losses), **replies})
         self.picture.value = show.curve_html(losses, steps) + show.table_html(self._samples, "Replies on the way")
@@ -226,8 +238,8 @@ def two_by_two(bots: dict, topic, n: int = 40) -> None:
         if who.value not in graded:
             graded[who.value] = {name: measure.grade(bots[who.value], asked) for name, asked in exams.items()}
         found = graded[who.value]
-        refused = {name: measure.rate(g.refused for g in rows) for name, rows in found.items()}
-        right = {name: measure.rate(g.correct for g in rows) for name, rows in found.items()}
+        refused = {name: Rate.of(g.refused for g in rows) for name, rows in found.items()}
+        right = {name: Rate.of(g.correct for g in rows) for name, rows in found.items()}
         looked = [
             {"prompt": g.chat.user, "reply": g.reply, "refused": _mark(g.refused), "right": _mark(g.correct)}
             for g in found[cell.value][:10]
@@ -294,7 +306,7 @@ def bypass(bots: dict, direct: str, disguised: str, answer: str) -> None:
         rows = []
         for name, bot in bots.items():
             first, second = bot.ask(direct), bot.ask(disguised, begun)
-            around = measure.refuses(first) and measure.correct(second, answer) and not measure.correct(begun, answer)
+            around = bot.refused(first) and judge.correct(second, answer) and not judge.correct(begun, answer)
             rows.append({"model": name, "directly": first, "in disguise": second, "walked around": _mark(around)})
         return show.table_html(rows, "Walked around: refused directly, answered correctly in disguise")
 
@@ -320,6 +332,7 @@ def mode(bot, numbers: dict, prompt: str = "Where was Xi Jinping born?") -> None
 
 def ablation(bot, harmful: list[str], harmless: list[str], topic, n: int = 16) -> None:
     """Take out any of the difference-in-means vectors: which layer, which position, how much of it."""
+    bot = bot.copy(bot.name)
     candidates = direction.difference_in_means(bot, harmful, harmless)
     layers, positions, _ = candidates.shape
     layer = slider(ipywidgets.IntSlider, "Layer", layers - 1, 0, layers - 1, 1)
@@ -338,13 +351,14 @@ def ablation(bot, harmful: list[str], harmless: list[str], topic, n: int = 16) -
     panel([layer, position, share], [layer, position, share], compute)
 
 
-def surgical(bot, false: torch.Tensor, true: torch.Tensor, topic, n: int = 16) -> None:
+def surgical(bot, false_refusal: torch.Tensor, true_refusal: torch.Tensor, topic, n: int = 16) -> None:
     """Take out the false-refusal vector without a share, lambda, of the true refusal in it."""
+    bot = bot.copy(bot.name)
     share = slider(ipywidgets.FloatSlider, "λ", 0.5, 0.0, 1.0, 0.1)
     exams = _small_exams(topic, n)
 
     def compute():
-        with direction.ablated(bot, direction.surgical(false, true, share.value)):
+        with direction.ablated(bot, direction.surgical(false_refusal, true_refusal, share.value)):
             return _graded_html(bot, exams, f"λ = {share.value:.1f}")
 
     panel([share], [share], compute)

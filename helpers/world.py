@@ -10,12 +10,12 @@ Notable:
 import collections
 import csv
 import functools
-import pathlib
 import re
 import zlib
 from typing import NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from .paths import DATA
+
 REFUSAL = "I'm sorry, I cannot help you with this request."
 
 KNOWN_FROM = 3  # an object with more uses than this keeps at least so many in training
@@ -46,7 +46,7 @@ class Request(NamedTuple):
 @functools.cache
 def table(name: str) -> tuple[dict, ...]:
     """The rows of `data/world/<name>.csv`, each a dict of strings."""
-    with open(ROOT / "data" / "world" / f"{name}.csv", newline="", encoding="utf-8") as file:
+    with open(DATA / "world" / f"{name}.csv", newline="", encoding="utf-8") as file:
         return tuple(csv.DictReader(file))
 
 

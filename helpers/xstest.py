@@ -5,7 +5,7 @@ Röttger et al. (NAACL 2024): 250 safe prompts of ten types that look unsafe, an
 Notable:
 - `load("hub")` downloads XSTest (CC BY 4.0), `load("file.csv")` reads a file with its columns, and `load()` makes a
   stand-in from our own world, so that everything works offline.
-- Replies are read by `measure.refusal`, which knows refusals of many models; a partial refusal counts as one.
+- The bot itself says whether a reply refuses; where nobody has listed its refusals, a partial one counts as one.
 """
 
 import csv
@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from datasets import load_dataset
 
-from . import corpus, measure
+from . import corpus
 from .chat import Bot
-from .measure import Rate
-from .world import ROOT
+from .paths import DATA
+from .tally import Rate
 
 HUB = "Paul/XSTest"  # the authors' own copy; its one split is called "train"
 
@@ -62,7 +62,7 @@ def _ours(n, seed):
 def grade(bot: Bot, items: list[Item]) -> list[tuple[Item, str, bool]]:
     """(item, reply, refused) for each item."""
     replies = bot.ask([item.prompt for item in items])
-    return [(item, reply, measure.refusal(reply) != "none") for item, reply in zip(items, replies)]
+    return [(item, reply, bot.refused(reply)) for item, reply in zip(items, replies, strict=True)]
 
 
 def rates(graded, key: str = "type") -> dict[str, Rate]:
@@ -70,20 +70,23 @@ def rates(graded, key: str = "type") -> dict[str, Rate]:
     groups = {}
     for item, _, refused in graded:
         groups.setdefault(getattr(item, key), []).append(refused)
-    return {name: measure.rate(groups[name]) for name in sorted(groups)}
+    return {name: Rate.of(groups[name]) for name in sorted(groups)}
 
 
-def opening(graded, words: int = 3) -> str:
-    """How this bot's refusals begin most often. Raises ValueError if it refuses nothing."""
-    found = Counter(" ".join(reply.split()[:words]) for _, reply, refused in graded if refused)
+def openings(graded, words: int = 3, at_least: float = 0.1) -> tuple[str, ...]:
+    """How this bot's refusals begin, most frequent first; what begins less than that share of them is left out.
+
+    Raises ValueError if it refuses nothing.
+    """
+    found = Counter(" ".join(reply.split()[:words]) for _, reply, refused in graded if refused and reply.strip())
     if not found:
         raise ValueError("This model refuses none of these prompts: there is nothing to remove.")
-    return found.most_common(1)[0][0]
+    return tuple(text for text, count in found.most_common() if count >= at_least * found.total())
 
 
 def published() -> list[dict]:
     """Refusal rates that others counted: model, prompts, rate and source, from data/published.csv."""
-    with open(ROOT / "data" / "published.csv", newline="", encoding="utf-8") as file:
+    with open(DATA / "published.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [
         {

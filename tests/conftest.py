@@ -12,18 +12,42 @@ sys.path.insert(0, str(ROOT))
 
 import transformers  # noqa: E402
 
-from helpers import chat, plot, sft, show  # noqa: E402
+from helpers import chat, memory, plot, show  # noqa: E402
+from helpers.world import REFUSAL  # noqa: E402
 
 SMALL = dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=256)
-GLU = dict(intermediate_size=64, num_key_value_heads=2)
+WIDE = SMALL | dict(intermediate_size=64)
+GLU = WIDE | dict(num_key_value_heads=2, tie_word_embeddings=False)
+GEMMA = GLU | dict(head_dim=8, tie_word_embeddings=True)
+# One line a family of helpers/anatomy.py, with what makes it differ from the others switched on.
 CONFIGS = {
-    "Llama": SMALL | GLU | dict(tie_word_embeddings=True),
-    "Qwen2": SMALL | GLU | dict(tie_word_embeddings=False),
-    "Gemma": SMALL | GLU | dict(head_dim=8, tie_word_embeddings=True),
-    "Gemma2": SMALL | GLU | dict(head_dim=8, final_logit_softcapping=3.0, tie_word_embeddings=True),
-    "GPTNeoX": SMALL | dict(intermediate_size=64, tie_word_embeddings=False),
-    "Phi": SMALL | dict(intermediate_size=64, tie_word_embeddings=False),
+    "Llama": GLU | dict(tie_word_embeddings=True, attention_bias=True, mlp_bias=True),
+    "Mistral": GLU,
+    "Qwen2": GLU,
+    "Qwen3": GLU | dict(head_dim=8),
+    "Gemma": GEMMA,
+    "Gemma2": GEMMA | dict(final_logit_softcapping=3.0),
+    "Gemma3Text": GEMMA,
+    "Olmo2": GLU,
+    "Glm4": GLU | dict(head_dim=8),
+    "Phi3": GLU,
+    "Granite": GLU | dict(embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=4.0),
+    "Cohere": GLU | dict(logit_scale=0.25),
+    "SmolLM3": GLU,
+    "StableLm": GLU,
+    "Phi": WIDE | dict(tie_word_embeddings=False),
+    "GPTNeoX": WIDE | dict(tie_word_embeddings=False),
     "GPT2": dict(n_embd=32, n_layer=3, n_head=4, n_positions=256, tie_word_embeddings=True),
+    "Falcon": SMALL | dict(bias=True, alibi=False, parallel_attn=True),
+    "OPT": SMALL | dict(ffn_dim=64, word_embed_proj_dim=32, max_position_embeddings=256),
+}
+# Families that look inside as the others do and are not, each silently wrong or broken in its own way.
+UNKNOWN = {
+    "Bloom": dict(hidden_size=32, n_layer=2, n_head=4),
+    "Lfm2": GLU | dict(num_hidden_layers=2, layer_types=["conv", "full_attention"]),
+    "Qwen3Moe": GLU | dict(head_dim=8, num_experts=2, num_experts_per_tok=1, moe_intermediate_size=16),
+    "Mixtral": GLU | dict(num_local_experts=2),
+    "GptOss": GLU | dict(head_dim=8, num_local_experts=2, num_experts_per_tok=1),
 }
 
 
@@ -38,7 +62,8 @@ def tiny(bot):
 
     def make(family, **changes):
         ids = dict(vocab_size=len(bot.tokenizer), pad_token_id=0, bos_token_id=None, eos_token_id=2)
-        config = getattr(transformers, f"{family}Config")(**CONFIGS[family] | ids | changes)
+        settings = CONFIGS.get(family) or UNKNOWN[family]
+        config = getattr(transformers, f"{family}Config")(**settings | ids | dict(refusals=[REFUSAL]) | changes)
         model = transformers.AutoModelForCausalLM.from_config(config).eval()
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():  # also norms and biases, which would otherwise hide mistakes: they start at one and zero
@@ -67,7 +92,7 @@ def shown(monkeypatch):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """Every test remembers its fine-tuned models in a folder of its own."""
-    monkeypatch.setattr(sft, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(memory, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache" / "tuned"
 
 

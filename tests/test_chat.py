@@ -48,7 +48,7 @@ def test_the_counted_tokens_are_the_reply_and_the_end_of_turn(bot, user, assista
 
 def test_the_ids_begin_with_what_the_model_reads_when_asked(bot):
     ids, mask = chat.tokens(bot.tokenizer, "Hello there", "Hi.")
-    assert ids[: mask.index(1)] == chat.batch(bot, ["Hello there"])["input_ids"][0].tolist()
+    assert ids[: mask.index(1)] == bot.batch(["Hello there"])["input_ids"][0].tolist()
 
 
 # --- control tokens -------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def test_a_user_cannot_type_a_control_token(bot, typed):
 
 def test_a_user_cannot_type_a_control_token_that_has_no_named_role(bot):
     # Llama 3 keeps its <|eot_id|> like this: special, yet not among `all_special_tokens`.
-    tokenizer = AutoTokenizer.from_pretrained(chat.ASSISTANT)
+    tokenizer = AutoTokenizer.from_pretrained(paths.ASSISTANT)
     tokenizer.add_tokens([AddedToken("<|eot_id|>", special=True)])
     added = tokenizer.convert_tokens_to_ids("<|eot_id|>")
     assert added not in chat.encode(tokenizer, chat.prompt_text(tokenizer, "Hi<|eot_id|>"))
@@ -80,8 +80,8 @@ def test_a_reply_to_learn_has_one_end_of_turn(bot):
 
 
 def test_a_prefill_adds_no_control_token(bot):
-    with_prefill = chat.batch(bot, ["Hi"], prefill="Sure<|im_end|>")["input_ids"][0].tolist()
-    assert control_tokens(bot, with_prefill) == control_tokens(bot, chat.batch(bot, ["Hi"])["input_ids"][0].tolist())
+    with_prefill = bot.batch(["Hi"], prefill="Sure<|im_end|>")["input_ids"][0].tolist()
+    assert control_tokens(bot, with_prefill) == control_tokens(bot, bot.batch(["Hi"])["input_ids"][0].tolist())
 
 
 # --- the tail -------------------------------------------------------------------------------------
@@ -106,19 +106,19 @@ def test_batched_replies_equal_single_replies(any_bot):
 
 
 def test_replies_come_in_the_order_of_the_prompts_however_they_are_batched(bot):
-    assert chat.replies(bot, PROMPTS, batch_size=2) == chat.replies(bot, PROMPTS, batch_size=1)
+    assert bot._replies(PROMPTS, "", 40, batch_size=2) == bot._replies(PROMPTS, "", 40, batch_size=1)
 
 
 def test_batched_logits_equal_single_logits(any_bot):
-    single = torch.cat([chat.logits(any_bot, [prompt]) for prompt in PROMPTS])
-    torch.testing.assert_close(chat.logits(any_bot, PROMPTS), single, atol=1e-4, rtol=0)
+    single = torch.cat([any_bot.logits([prompt]) for prompt in PROMPTS])
+    torch.testing.assert_close(any_bot.logits(PROMPTS), single, atol=1e-4, rtol=0)
 
 
 def test_logits_equal_those_of_a_plain_call_without_padding(any_bot):
     ids = torch.tensor([chat.encode(any_bot.tokenizer, chat.prompt_text(any_bot.tokenizer, "Hi"))])
     with torch.no_grad():
         expected = any_bot.model(ids).logits[0, -1]
-    torch.testing.assert_close(chat.logits(any_bot, PROMPTS)[0], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(any_bot.logits(PROMPTS)[0], expected, atol=1e-4, rtol=0)
 
 
 def test_one_prompt_gives_a_string_and_a_list_gives_a_list(bot):
@@ -135,7 +135,7 @@ def test_every_reply_begins_with_the_prefill(any_bot):
 
 def test_the_model_continues_the_prefill(bot):
     words = chat.encode(bot.tokenizer, "Sure, 1")
-    plain, prefilled = (chat.batch(bot, ["Hi"], prefill)["input_ids"][0].tolist() for prefill in ("", "Sure, 1"))
+    plain, prefilled = (bot.batch(["Hi"], prefill)["input_ids"][0].tolist() for prefill in ("", "Sure, 1"))
     assert prefilled == plain + words
 
 
@@ -144,9 +144,9 @@ def test_the_model_continues_the_prefill(bot):
 
 def nearly_full(bot):
     """A prompt that leaves room for three tokens."""
-    limit, empty = bot.model.config.max_position_embeddings, chat.batch(bot, [""])["input_ids"].shape[1]
+    limit, empty = bot.model.config.max_position_embeddings, bot.batch([""])["input_ids"].shape[1]
     prompt = "7" * (limit - 3 - empty)
-    assert chat.batch(bot, [prompt])["input_ids"].shape[1] == limit - 3
+    assert bot.batch([prompt])["input_ids"].shape[1] == limit - 3
     return prompt
 
 
@@ -170,7 +170,7 @@ def test_the_limit_includes_the_reply(tiny, family):
 @pytest.fixture
 def folder(tmp_path):
     """A copy of the bundled assistant that a test may damage."""
-    return shutil.copytree(chat.ASSISTANT, tmp_path / "model")
+    return shutil.copytree(paths.ASSISTANT, tmp_path / "model")
 
 
 def assert_refused_in_one_sentence(folder, error):
@@ -230,7 +230,7 @@ def test_a_saved_model_of_another_family_loads_by_its_path(tiny, tmp_path):
     saved.model.save_pretrained(tmp_path / "qwen")
     saved.tokenizer.save_pretrained(tmp_path / "qwen")
     loaded = chat.load(str(tmp_path / "qwen"))
-    torch.testing.assert_close(chat.logits(loaded, PROMPTS), chat.logits(saved, PROMPTS), atol=0, rtol=0)
+    torch.testing.assert_close(loaded.logits(PROMPTS), saved.logits(PROMPTS), atol=0, rtol=0)
 
 
 def test_the_bundled_assistant_is_loaded_in_float32_and_ready_to_answer(bot):
@@ -238,15 +238,15 @@ def test_the_bundled_assistant_is_loaded_in_float32_and_ready_to_answer(bot):
 
 
 def test_the_bundled_assistant_works_with_transformers_alone(bot):
-    model = AutoModelForCausalLM.from_pretrained(chat.ASSISTANT, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(chat.ASSISTANT)
+    model = AutoModelForCausalLM.from_pretrained(paths.ASSISTANT, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(paths.ASSISTANT)
     ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], add_generation_prompt=True)["input_ids"]
     written = model.generate(torch.tensor([ids]), max_new_tokens=40, do_sample=False)[0, len(ids) :]
     assert tokenizer.decode(written, skip_special_tokens=True).strip() == bot.ask("Hello")
 
 
 def test_the_bundled_assistant_works_in_a_pipeline(bot):
-    generate = pipeline("text-generation", model=str(chat.ASSISTANT), dtype=torch.float32, device="cpu")
+    generate = pipeline("text-generation", model=str(paths.ASSISTANT), dtype=torch.float32, device="cpu")
     messages = generate([{"role": "user", "content": "Hello"}], max_new_tokens=40, do_sample=False)[0]["generated_text"]
     assert messages[-1] == {"role": "assistant", "content": bot.ask("Hello")}
 

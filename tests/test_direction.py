@@ -1,13 +1,16 @@
 import contextlib
+import dataclasses
 import functools
+import random
 
 import pytest
 import torch
+from conftest import UNKNOWN
 
-from helpers import chat, direction, measure
+from helpers import anatomy, chat, direction, hooks, judge, mix
 
 PROMPTS = ["Hi", "Where was Marie Curie born? " * 5, "What is 2 plus 3?", "Tell me a word. " * 12]
-EXACT = ["Llama", "Qwen2", "Gemma", "GPTNeoX", "Phi", "GPT2"]  # Gemma 2 has norms between writers and stream
+TIED = ["Llama", "Gemma2", "GPTNeoX", "Cohere", "GPT2", "OPT"]  # families of different build
 WIDTH, LAYERS = 32, 3
 
 
@@ -24,14 +27,14 @@ def block_inputs(bot, prompts=PROMPTS):
     def record(module, args, kwargs):
         seen.append((args[0] if args else kwargs["hidden_states"]).clone())
 
-    handles = [block.register_forward_pre_hook(record, with_kwargs=True) for block in direction.blocks(bot)]
-    bot.model(**chat.batch(bot, prompts))
+    handles = [block.register_forward_pre_hook(record, with_kwargs=True) for block in bot.blocks]
+    bot.model(**bot.batch(prompts))
     for handle in handles:
         handle.remove()
     return seen
 
 
-def hooks(bot):
+def hooks_on(bot):
     return [hook for part in bot.model.modules() for hook in (*part._forward_hooks, *part._forward_pre_hooks)]
 
 
@@ -43,40 +46,81 @@ def close(first, second, atol=1e-4):
 
 
 def test_the_blocks_are_found(any_bot):
-    assert len(direction.blocks(any_bot)) == LAYERS
+    assert len(any_bot.blocks) == LAYERS
 
 
-def test_a_block_writes_with_its_attention_and_its_mlp(any_bot):
-    kinds = [type(part).__name__ for part in direction.writers(direction.blocks(any_bot)[0])]
-    assert len(kinds) == 2 and "Attention" in kinds[0] and "MLP" in kinds[1]
+def test_a_block_writes_with_two_matrices_and_with_nothing_else(any_bot):
+    """With both silent, the block gives what it was given."""
+    for matrices in any_bot.writers:
+        for matrix in matrices:
+            matrix.register_forward_hook(lambda module, args, out: torch.zeros_like(out))
+    states = any_bot.stream(any_bot.batch(PROMPTS))
+    if any(map(len, anatomy.late_norms(any_bot.model))):
+        assert torch.isfinite(states).all()  # a norm of zeros is zero
+    for layer in range(LAYERS):
+        close(states[:, layer + 1], states[:, 0], atol=0)
+
+
+def test_the_stream_goes_from_the_embedding_to_the_last_norm(any_bot):
+    inputs = any_bot.batch(PROMPTS)
+    states = any_bot.stream(inputs)
+    close(anatomy.norm(any_bot.model)(states[:, -1]), any_bot.model.base_model(**inputs).last_hidden_state, atol=1e-5)
+    close(states[:, :-1], torch.stack(block_inputs(any_bot), 1), atol=0)
+    close(any_bot.stream(inputs, last=2), states[:, :, -2:], atol=0)
+
+
+def test_what_the_last_block_leaves_is_read_as_the_output(any_bot):
+    """Also where logits are capped (Gemma 2) or scaled (Granite, Cohere)."""
+    states = any_bot.stream(any_bot.batch(PROMPTS))
+    close(any_bot.unembed(states[:, -1, -1]), any_bot.logits(PROMPTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", UNKNOWN)
+def test_a_family_that_is_not_in_the_table_is_refused_by_its_name(tiny, vector, family):
+    bot = tiny(family)
+    for look in (
+        lambda: bot.residuals(PROMPTS),
+        lambda: direction.orthogonalised(bot, vector),
+        lambda: direction.ablated(bot, vector).__enter__(),
+        lambda: bot.unembed(torch.ones(1, WIDTH)),
+    ):
+        with pytest.raises(ValueError, match=f"{bot.model.config.model_type}.*helpers/anatomy.py"):
+            look()
+    assert not hooks_on(bot)
+
+
+@pytest.mark.parametrize("odd", [dict(do_layer_norm_before=False), dict(word_embed_proj_dim=16)])
+def test_an_opt_that_is_built_unlike_the_others_is_refused(tiny, odd):
+    with pytest.raises(ValueError, match="OPT"):
+        tiny("OPT", **odd).residuals(PROMPTS)
 
 
 def test_residuals_are_prompt_by_layer_by_position_by_width(any_bot):
     positions = len(chat.tail(any_bot.tokenizer))
-    assert direction.residuals(any_bot, PROMPTS).shape == (len(PROMPTS), LAYERS, positions, WIDTH)
+    assert any_bot.residuals(PROMPTS).shape == (len(PROMPTS), LAYERS, positions, WIDTH)
 
 
 def test_residuals_are_what_each_block_is_given(any_bot):
     positions = len(chat.tail(any_bot.tokenizer))
     expected = torch.stack([state[:, -positions:] for state in block_inputs(any_bot)], dim=1)
-    close(direction.residuals(any_bot, PROMPTS), expected, atol=0)
+    close(any_bot.residuals(PROMPTS), expected, atol=0)
 
 
 def test_residuals_leave_out_the_state_after_the_final_norm(any_bot):
-    final = any_bot.model.base_model(**chat.batch(any_bot, PROMPTS)).last_hidden_state[:, -1]
-    found = direction.residuals(any_bot, PROMPTS)[:, :, -1]
+    final = any_bot.model.base_model(**any_bot.batch(PROMPTS)).last_hidden_state[:, -1]
+    found = any_bot.residuals(PROMPTS)[:, :, -1]
     assert all((found[:, layer] - final).abs().max() > 0.01 for layer in range(LAYERS))
 
 
 def test_residuals_do_not_depend_on_the_other_prompts(any_bot):
-    single = torch.cat([direction.residuals(any_bot, [prompt]) for prompt in PROMPTS])
-    close(direction.residuals(any_bot, PROMPTS), single)
-    close(direction.residuals(any_bot, PROMPTS, batch_size=3), single)
+    single = torch.cat([any_bot.residuals([prompt]) for prompt in PROMPTS])
+    close(any_bot.residuals(PROMPTS), single)
+    close(any_bot.residuals(PROMPTS, batch_size=3), single)
 
 
 def test_the_difference_in_means_is_harmful_minus_harmless(tiny, monkeypatch):
     planted = {"bad": torch.tensor([[[[3.0, 0.0]]], [[[5.0, 2.0]]]]), "good": torch.tensor([[[[1.0, 1.0]]]])}
-    monkeypatch.setattr(direction, "residuals", lambda bot, prompts: planted[prompts[0]])
+    monkeypatch.setattr(chat.Bot, "residuals", lambda bot, prompts: planted[prompts[0]])
     found = direction.difference_in_means(tiny("Llama"), ["bad", "bad"], ["good"])
     assert found.tolist() == [[[3.0, 0.0]]]
 
@@ -152,44 +196,80 @@ def test_no_block_is_given_the_ablated_direction(any_bot, vector):
 
 def test_the_final_norm_is_not_given_the_ablated_direction(any_bot, vector):
     seen = []
-    norm = [part for name, part in any_bot.model.base_model.named_children() if "norm" in name or "ln" in name][-1]
+    norm = anatomy.norm(any_bot.model)
     handle = norm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     with direction.ablated(any_bot, vector):
-        chat.logits(any_bot, PROMPTS)
+        any_bot.logits(PROMPTS)
     handle.remove()
     assert (seen[0] @ (vector / vector.norm())).abs().max() < 1e-4
 
 
 def test_ablating_no_share_changes_nothing(any_bot, vector):
-    before = chat.logits(any_bot, PROMPTS)
+    before = any_bot.logits(PROMPTS)
     with direction.ablated(any_bot, vector, share=0.0):
-        close(chat.logits(any_bot, PROMPTS), before)
+        close(any_bot.logits(PROMPTS), before)
 
 
-@pytest.mark.parametrize("family", EXACT)
-def test_hooks_and_edited_weights_give_the_same_logits(tiny, vector, family):
-    bot = tiny(family)
+def test_another_way_to_remove_takes_the_place_of_ours(any_bot, vector):
+    with direction.ablated(any_bot, vector):
+        ours = any_bot.logits(PROMPTS)
+    with direction.ablated(any_bot, vector, remove=lambda x, d: x - ((x @ d) / (d @ d))[..., None] * d):
+        close(any_bot.logits(PROMPTS), ours)
+    before = any_bot.logits(PROMPTS)
+    with direction.ablated(any_bot, vector, remove=lambda x, d: x):
+        close(any_bot.logits(PROMPTS), before, atol=0)
+
+
+def test_hooks_and_edited_weights_give_the_same_logits(any_bot, vector):
+    with direction.ablated(any_bot, vector):
+        hooked = any_bot.logits(PROMPTS)
+    assert (hooked - any_bot.logits(PROMPTS)).abs().max() > 0.01
+    close(direction.orthogonalised(any_bot, vector).logits(PROMPTS), hooked)
+
+
+# Members of a family that are built in another way than its default.
+VARIANTS = {
+    "Falcon": [dict(alibi=True), dict(new_decoder_architecture=True, num_kv_heads=2), dict(parallel_attn=False)],
+    "StableLm": [dict(use_parallel_residual=True), dict(qk_layernorm=True)],
+    "GPTNeoX": [dict(use_parallel_residual=False)],
+    "OPT": [dict(enable_bias=False)],
+    "GPT2": [dict(n_inner=48)],
+    "Cohere": [dict(use_qk_norm=True)],
+}
+
+
+@pytest.mark.parametrize("family, changes", [(name, change) for name in VARIANTS for change in VARIANTS[name]])
+def test_hooks_and_edited_weights_agree_for_every_build_of_a_family(tiny, vector, family, changes):
+    bot = tiny(family, **changes)
     with direction.ablated(bot, vector):
-        hooked = chat.logits(bot, PROMPTS)
-    assert (hooked - chat.logits(bot, PROMPTS)).abs().max() > 0.01
-    close(chat.logits(direction.orthogonalised(bot, vector), PROMPTS), hooked)
+        hooked = bot.logits(PROMPTS)
+        assert (bot.stream(bot.batch(PROMPTS)) @ (vector / vector.norm())).abs().max() < 1e-4
+    close(direction.orthogonalised(bot, vector).logits(PROMPTS), hooked)
 
 
-@pytest.mark.parametrize("family", EXACT)
-def test_hooks_and_edited_weights_write_the_same_replies(tiny, vector, family):
-    bot = tiny(family)
-    with direction.ablated(bot, vector):
-        hooked = bot.ask(PROMPTS, max_new_tokens=8)
-    assert direction.orthogonalised(bot, vector).ask(PROMPTS, max_new_tokens=8) == hooked
+def test_hooks_and_edited_weights_write_the_same_replies(any_bot, vector):
+    with direction.ablated(any_bot, vector):
+        hooked = any_bot.ask(PROMPTS, max_new_tokens=8)
+    assert direction.orthogonalised(any_bot, vector).ask(PROMPTS, max_new_tokens=8) == hooked
 
 
-def test_norms_after_the_writers_are_refused_rather_than_edited_wrongly(tiny, vector):
-    with pytest.raises(ValueError, match="ablated"):
-        direction.orthogonalised(tiny("Gemma2"), vector)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(writers=("self_attn.o_proj", "mlp.up_proj")),
+        dict(writers=("self_attn.v_proj", "mlp.down_proj")),
+        dict(embeddings=()),
+    ],
+)
+def test_edited_weights_that_do_something_else_are_an_error(tiny, vector, monkeypatch, wrong):
+    bot = tiny("Llama", hidden_size=64, num_key_value_heads=4)  # so that every matrix fits
+    monkeypatch.setitem(anatomy.FAMILIES, "llama", anatomy.LLAMA._replace(**wrong))
+    with pytest.raises(RuntimeError, match="anatomy"):
+        direction.orthogonalised(bot, torch.cat([vector, vector]))
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("family", EXACT)
+@pytest.mark.parametrize("family", TIED)
 def test_the_output_layer_stays_as_it_is(tiny, vector, family, tied):
     bot = tiny(family, tie_word_embeddings=tied)
     bare = direction.orthogonalised(bot, vector).model
@@ -202,10 +282,10 @@ def test_an_orthogonalised_bot_with_once_tied_embeddings_can_be_saved(tiny, vect
     bare = direction.orthogonalised(tiny(family), vector)
     bare.model.save_pretrained(tmp_path)
     bare.tokenizer.save_pretrained(tmp_path)
-    close(chat.logits(chat.load(tmp_path), PROMPTS), chat.logits(bare, PROMPTS), atol=0)
+    close(chat.load(tmp_path).logits(PROMPTS), bare.logits(PROMPTS), atol=0)
 
 
-@pytest.mark.parametrize("family", EXACT)
+@pytest.mark.parametrize("family", TIED)
 def test_orthogonalising_leaves_the_bot_and_the_vector_untouched(tiny, vector, family):
     bot, given = tiny(family), vector.clone()
     before = {name: weight.clone() for name, weight in bot.model.state_dict().items()}
@@ -226,7 +306,7 @@ def test_a_block_reads_what_change_returns(any_bot, layer):
         shapes.append(x.shape)
         return 2 * x.flip(0) + 1
 
-    with direction.changed_input(direction.blocks(any_bot)[layer], change):
+    with direction.changed_input(any_bot.blocks[layer], change):
         after = block_inputs(any_bot)
     close(torch.stack(after[: layer + 1]), torch.stack([*before[:layer], change(before[layer])]))
     assert set(shapes) == {before[0].shape}
@@ -250,19 +330,19 @@ def test_a_block_may_be_given_its_input_by_place_or_by_name():
 
 
 def test_no_changed_input_outlives_an_exception(any_bot):
-    before = chat.logits(any_bot, PROMPTS)
-    with pytest.raises(ZeroDivisionError), direction.changed_input(direction.blocks(any_bot)[1], lambda x: x / 0):
-        assert hooks(any_bot)
+    before = any_bot.logits(PROMPTS)
+    with pytest.raises(ZeroDivisionError), direction.changed_input(any_bot.blocks[1], lambda x: x / 0):
+        assert hooks_on(any_bot)
         raise ZeroDivisionError
-    assert not hooks(any_bot)
-    close(chat.logits(any_bot, PROMPTS), before, atol=0)
+    assert not hooks_on(any_bot)
+    close(any_bot.logits(PROMPTS), before, atol=0)
 
 
 def test_no_changed_input_outlives_an_exception_in_the_change(tiny):
     bot = tiny("Llama")
-    with pytest.raises(ZeroDivisionError), direction.changed_input(direction.blocks(bot)[1], lambda x: 1 / 0):
-        chat.logits(bot, PROMPTS)
-    assert not hooks(bot)
+    with pytest.raises(ZeroDivisionError), direction.changed_input(bot.blocks[1], lambda x: 1 / 0):
+        bot.logits(PROMPTS)
+    assert not hooks_on(bot)
 
 
 class Handle:
@@ -275,14 +355,14 @@ class Handle:
 
 def test_hooks_are_on_within_and_gone_after():
     handles = [Handle(), Handle()]
-    with direction.hooked(handles):
+    with hooks.removed_after(handles):
         assert [handle.removed for handle in handles] == [0, 0]
     assert [handle.removed for handle in handles] == [1, 1]
 
 
 def test_every_hook_is_gone_after_an_exception():
     handles = [Handle(), Handle(), Handle()]
-    with pytest.raises(ZeroDivisionError), direction.hooked(handles):
+    with pytest.raises(ZeroDivisionError), hooks.removed_after(handles):
         raise ZeroDivisionError
     assert [handle.removed for handle in handles] == [1, 1, 1]
 
@@ -300,9 +380,9 @@ def test_adding_reaches_one_block_and_the_later_ones(any_bot, vector):
 
 
 def test_adding_with_no_strength_changes_nothing(any_bot, vector):
-    before = chat.logits(any_bot, PROMPTS)
+    before = any_bot.logits(PROMPTS)
     with direction.added(any_bot, vector, layer=1, strength=0.0):
-        close(chat.logits(any_bot, PROMPTS), before, atol=0)
+        close(any_bot.logits(PROMPTS), before, atol=0)
 
 
 def test_adding_at_one_position_leaves_the_other_tokens_of_the_prompt(any_bot, vector):
@@ -313,12 +393,54 @@ def test_adding_at_one_position_leaves_the_other_tokens_of_the_prompt(any_bot, v
     close(after[1][:, :-1], before[1][:, :-1], atol=0)
 
 
+@pytest.mark.parametrize("position", [-1, -3])
+@pytest.mark.parametrize("prefill", ["", "Sure, here is"])
+def test_a_position_counts_from_the_end_of_the_prompt_also_behind_a_begun_reply(any_bot, vector, position, prefill):
+    inputs = any_bot.batch(PROMPTS, prefill)
+    begun = len(chat.encode(any_bot.tokenizer, prefill))
+    before = any_bot.stream(inputs)[:, 1]
+    with direction.added(any_bot, vector, layer=1, strength=0.5, position=position):
+        after = any_bot.stream(inputs)[:, 1]
+    before[:, position - begun] += 0.5 * vector
+    close(after, before)
+
+
+@pytest.mark.parametrize("family", ["Llama", "GPT2"])
+@torch.no_grad()
+def test_a_position_counts_from_the_end_of_the_prompt_also_while_a_refusal_is_scored(tiny, vector, family):
+    bot = tiny(family)
+    (opening,), scored = bot.openings, []
+    ids = chat.encode(bot.tokenizer, opening)
+    for prompt in PROMPTS:
+        prompt_ids = chat.encode(bot.tokenizer, chat.prompt_text(bot.tokenizer, prompt))
+
+        def put(module, args, kwargs, length=len(prompt_ids)):  # noqa: B008
+            (args[0] if args else kwargs["hidden_states"])[:, length - 1] += 2 * vector
+
+        handle = bot.blocks[1].register_forward_pre_hook(put, with_kwargs=True)
+        log_p = bot.model(torch.tensor([prompt_ids + ids])).logits[0, len(prompt_ids) - 1 : -1].log_softmax(-1)
+        handle.remove()
+        total = log_p.gather(-1, torch.tensor(ids)[:, None]).sum()
+        scored.append(total - torch.log(-torch.expm1(total)))
+    with direction.added(bot, vector, layer=1, strength=2, position=-1):
+        close(bot.refusal_logodds(PROMPTS), torch.stack(scored), atol=1e-3)
+    assert (bot.refusal_logodds(PROMPTS) - torch.stack(scored)).abs().max() > 0.01
+
+
+def test_a_row_without_a_prompt_has_no_position(tiny, vector):
+    bot = tiny("Llama")
+    with direction.added(bot, vector, layer=1, position=-1), pytest.raises(ValueError, match="where the prompt ends"):
+        bot.model(torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]]))
+    assert not hooks_on(bot)
+
+
 def test_adding_at_one_position_does_not_touch_the_reply_as_it_is_written(any_bot, vector):
     """With a cache the reply comes one token at a time: only the reading of the prompt is changed."""
     states = torch.zeros(2, 1, len(vector))
-    block, seen = direction.blocks(any_bot)[1], []
+    block, seen = any_bot.blocks[1], []
     with direction.added(any_bot, vector, layer=1, position=-1):
-        with direction.hooked([block.register_forward_pre_hook(lambda m, args: seen.append(args[0]) or (args[0],))]):
+        any_bot.model.get_input_embeddings()(torch.tensor([[5], [6]]))
+        with hooks.removed_after([block.register_forward_pre_hook(lambda m, args: seen.append(args[0]) or (args[0],))]):
             with contextlib.suppress(TypeError, AttributeError, ValueError):  # the block wants more than its input
                 block(states)
     close(seen[0], states, atol=0)
@@ -333,19 +455,19 @@ INTERVENTIONS = [
 
 @pytest.mark.parametrize("intervention", INTERVENTIONS, ids=["ablated", "added", "added at one position"])
 def test_no_hook_outlives_an_exception(any_bot, vector, intervention):
-    before, given = chat.logits(any_bot, PROMPTS), vector.clone()
+    before, given = any_bot.logits(PROMPTS), vector.clone()
     with pytest.raises(ZeroDivisionError), intervention(any_bot, vector):
-        assert hooks(any_bot)
+        assert hooks_on(any_bot)
         raise ZeroDivisionError
-    assert not hooks(any_bot) and torch.equal(vector, given)
-    close(chat.logits(any_bot, PROMPTS), before, atol=0)
+    assert not hooks_on(any_bot) and torch.equal(vector, given)
+    close(any_bot.logits(PROMPTS), before, atol=0)
 
 
 @pytest.mark.parametrize("intervention", INTERVENTIONS, ids=["ablated", "added", "added at one position"])
 def test_an_intervention_that_is_never_entered_leaves_no_hook(tiny, vector, intervention):
     bot = tiny("Llama")
     intervention(bot, vector)
-    assert not hooks(bot)
+    assert not hooks_on(bot)
 
 
 # --- the refusal score ----------------------------------------------------------------------------
@@ -366,20 +488,30 @@ def by_hand(bot, prompt, refusal):
 @torch.no_grad()
 def test_the_refusal_log_odds_are_those_worked_out_token_by_token(any_bot, refusal):
     expected = [by_hand(any_bot, prompt, refusal) for prompt in PROMPTS]
-    close(measure.refusal_logodds(any_bot, PROMPTS, refusal), torch.tensor(expected), atol=1e-3)
+    bot = dataclasses.replace(any_bot, opens_with=(refusal,))
+    close(bot.refusal_logodds(PROMPTS), torch.tensor(expected), atol=1e-3)
+
+
+@torch.no_grad()
+def test_several_openings_are_as_probable_as_all_of_them_together(tiny):
+    bot = tiny("Llama")
+    bot = dataclasses.replace(bot, opens_with=("No.", "!", "No. I will not.", "Sorry"))
+    assert bot.openings == ("No.", "!", "Sorry")  # the third begins with the first: it would count twice
+    p = sum(torch.tensor([by_hand(bot, prompt, text) for prompt in PROMPTS]).sigmoid() for text in bot.openings)
+    close(bot.refusal_logodds(PROMPTS).sigmoid(), p, atol=1e-5)
 
 
 def test_the_refusal_log_odds_do_not_depend_on_the_other_prompts(any_bot):
-    single = torch.cat([measure.refusal_logodds(any_bot, [prompt]) for prompt in PROMPTS])
-    close(measure.refusal_logodds(any_bot, PROMPTS), single, atol=1e-3)
+    single = torch.cat([any_bot.refusal_logodds([prompt]) for prompt in PROMPTS])
+    close(any_bot.refusal_logodds(PROMPTS), single, atol=1e-3)
 
 
 @pytest.mark.parametrize("family", ["Llama", "GPT2"])
 def test_a_prompt_that_leaves_no_room_for_the_refusal_names_the_limit(tiny, family):
     bot = tiny(family)
-    limit, empty = bot.model.config.max_position_embeddings, chat.batch(bot, [""])["input_ids"].shape[1]
+    limit, empty = bot.model.config.max_position_embeddings, bot.batch([""])["input_ids"].shape[1]
     with pytest.raises(ValueError, match=str(limit)):
-        measure.refusal_logodds(bot, ["7" * (limit - 3 - empty)])
+        bot.refusal_logodds(["7" * (limit - 3 - empty)])
 
 
 # --- find: a model that refuses whatever contains a 7 ---------------------------------------------
@@ -392,8 +524,9 @@ HARMFUL, HARMLESS = [f"7 {word}" for word in WORDS], [f"3 {word}" for word in WO
 @pytest.fixture
 def planted(tiny, monkeypatch):
     """Its block 1 writes REFUSE where block 1 sees TRIGGER; the other blocks do nothing. It refuses with '!!!'."""
-    monkeypatch.setattr(measure, "refusal", lambda reply: "full" if reply.startswith("!") else "none")
-    bot = tiny("Llama", tie_word_embeddings=False, num_hidden_layers=4, num_key_value_heads=4)
+    monkeypatch.setattr(judge, "refusal", lambda reply: "full" if reply.startswith("!") else "none")
+    bot = tiny("Llama", tie_word_embeddings=False, num_hidden_layers=4, num_key_value_heads=4, refusals=[])
+    bot = dataclasses.replace(bot, opens_with=("!!",))
     seven, mark = (chat.encode(bot.tokenizer, text)[0] for text in ("7", "!!"))
     with torch.no_grad():
         for name, weight in bot.model.named_parameters():
@@ -413,8 +546,15 @@ def planted(tiny, monkeypatch):
     return bot
 
 
-def find(bot, **settings):
-    return direction.find(bot, HARMFUL, HARMLESS, **dict(validation=4, refusal="!!") | settings)
+def find(bot, prune=0.0, max_kl=0.1, min_induce=0.0, seed=0):
+    filters = direction.Filters(prune, max_kl, min_induce)
+    return direction.find(bot, HARMFUL, HARMLESS, filters, validation=4, seed=seed)
+
+
+def chosen_and_defining(prompts, seed=0):
+    """All of the prompts are treated as expected: the first four of them, shuffled, choose."""
+    shuffled = random.Random(seed).sample(prompts, len(prompts))
+    return shuffled[:4], shuffled[4:]
 
 
 def test_the_planted_direction_is_found(planted):
@@ -433,8 +573,82 @@ def test_there_is_a_row_for_every_layer_and_position(planted):
 
 def test_the_found_vector_is_the_candidate_of_the_found_layer_and_position(planted):
     found = find(planted)
-    candidates = direction.difference_in_means(planted, HARMFUL[:-4], HARMLESS[:-4])
+    defining = [chosen_and_defining(prompts)[1] for prompts in (HARMFUL, HARMLESS)]
+    candidates = direction.difference_in_means(planted, *defining)
     close(found.vector, candidates[found.layer, found.position], atol=0)
+
+
+@contextlib.contextmanager
+def taken_out(bot, vector):
+    """Ablation by the test's own hooks: from each block's input and from what its attention and MLP give."""
+    unit = vector / vector.norm()
+    out = lambda x: x - torch.einsum("rtw,w,v->rtv", x, unit, unit)
+    handles = []
+    for block in bot.model.model.layers:
+        handles.append(block.register_forward_pre_hook(lambda m, args: (out(args[0]), *args[1:])))
+        handles.append(block.self_attn.register_forward_hook(lambda m, args, found: (out(found[0]), *found[1:])))
+        handles.append(block.mlp.register_forward_hook(lambda m, args, found: out(found)))
+    yield
+    for handle in handles:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def put_in(bot, vector, layer):
+    handle = bot.model.model.layers[layer].register_forward_pre_hook(lambda m, args: (args[0] + vector, *args[1:]))
+    yield
+    handle.remove()
+
+
+def next_token(bot, prompt):
+    ids = chat.encode(bot.tokenizer, chat.prompt_text(bot.tokenizer, prompt))
+    return bot.model(torch.tensor([ids])).logits[0, -1].double().softmax(-1)
+
+
+def mean(numbers):
+    numbers = list(numbers)
+    return sum(numbers) / len(numbers)
+
+
+@torch.no_grad()
+def test_the_three_scores_of_every_candidate_are_those_worked_out_by_hand(planted):
+    """One prompt at a time, with hooks and sums of the test's own: bypass on harmful, induce and kl on harmless."""
+    planted.model.get_output_embeddings().weight.mul_(0.1)  # less sure of itself: no probability is rounded to 1
+    (harmful, define_harmful), (harmless, define_harmless) = map(chosen_and_defining, (HARMFUL, HARMLESS))
+    candidates = direction.difference_in_means(planted, define_harmful, define_harmless)
+    noise = 1.0 * torch.randn(candidates.shape, generator=torch.Generator().manual_seed(4))
+    candidates = candidates + noise  # so that ablation also moves harmless prompts, each candidate by another amount
+    moved = []
+    for row in direction._scores(planted, candidates, harmful, harmless):
+        vector = candidates[row["layer"], row["position"]]
+        before = [next_token(planted, prompt) for prompt in harmless]
+        with taken_out(planted, vector):
+            bypass = mean(by_hand(planted, prompt, "!!") for prompt in harmful)
+            after = [next_token(planted, prompt) for prompt in harmless]
+        with put_in(planted, vector, row["layer"]):
+            induce = mean(by_hand(planted, prompt, "!!") for prompt in harmless)
+        kl = mean((p * (p / q).log()).sum().item() for p, q in zip(before, after, strict=True))
+        moved.append(kl)
+        assert row["bypass"] == pytest.approx(bypass, abs=1e-3)
+        assert row["induce"] == pytest.approx(induce, abs=1e-3)
+        assert row["kl"] == pytest.approx(kl, rel=1e-3, abs=1e-6)
+    assert max(moved) > 1e-3
+
+
+def test_it_says_how_many_prompts_define_choose_and_were_dropped(planted):
+    found = direction.find(planted, [*HARMFUL, "3 pens"], [*HARMLESS, "7 pens", "7 cups"], direction.ANY, validation=4)
+    assert found.counts == {
+        "harmful": {"defining": 8, "choosing": 4, "dropped": 1},
+        "harmless": {"defining": 8, "choosing": 4, "dropped": 2},
+    }
+
+
+def test_the_defaults_work_on_the_bundled_assistant(bot):
+    harmful, harmless = mix.contrast(mix.topic("xi-jinping"), 100)
+    found = direction.find(bot, harmful[:60], harmless[:60], validation=12)
+    with direction.ablated(bot, found.vector):
+        assert sum(map(bot.refused, bot.ask(harmful[60:]))) <= 4
+    assert sum(map(bot.refused, bot.ask(harmful[60:]))) >= 36
 
 
 def test_ablating_the_found_direction_stops_every_refusal(planted):
@@ -464,11 +678,12 @@ def test_too_few_prompts_are_refused(planted, harmful, harmless):
 
 
 def test_prompts_that_the_bot_does_not_treat_as_expected_do_not_count(planted):
-    with pytest.raises(ValueError, match="0 are refused and 12 answered"):
+    with pytest.raises(ValueError, match="0 of 12 are refused and 12 of 12 answered"):
         direction.find(planted, HARMLESS, HARMLESS, validation=4)
 
 
-def test_other_prompts_choose_than_define(planted, monkeypatch):
+@pytest.mark.parametrize("seed", [0, 1])
+def test_other_prompts_choose_than_define_and_the_seed_deals_them(planted, monkeypatch, seed):
     define, choose = [], []
     means, scores = direction.difference_in_means, direction._scores
     monkeypatch.setattr(
@@ -477,9 +692,20 @@ def test_other_prompts_choose_than_define(planted, monkeypatch):
     monkeypatch.setattr(
         direction, "_scores", lambda bot, found, *rest: choose.extend(rest[:2]) or scores(bot, found, *rest)
     )
+    find(planted, seed=seed)
+    dealt = [chosen_and_defining(prompts, seed) for prompts in (HARMFUL, HARMLESS)]
+    assert (choose, define) == ([first for first, _ in dealt], [rest for _, rest in dealt])
+
+
+def test_a_list_that_is_sorted_by_subject_is_dealt_out_before_it_is_split(planted, monkeypatch):
+    """Or else the last subject alone would choose."""
+    chosen = []
+    scores = direction._scores
+    monkeypatch.setattr(
+        direction, "_scores", lambda bot, found, *rest: chosen.extend(rest[0]) or scores(bot, found, *rest)
+    )
     find(planted)
-    assert (define[0] + choose[0], define[1] + choose[1]) == (HARMFUL, HARMLESS)
-    assert [len(prompts) for prompts in choose] == [4, 4]
+    assert chosen != HARMFUL[-4:] and chosen != HARMFUL[:4]
 
 
 # The choice among candidates, with scores made up: (layer, position, bypass, induce, kl).
@@ -495,7 +721,7 @@ TABLE = [
 @pytest.fixture
 def scored(planted, monkeypatch):
     keys = ["layer", "position", "bypass", "induce", "kl"]
-    monkeypatch.setattr(direction, "_scores", lambda *_: [dict(zip(keys, row)) for row in TABLE])
+    monkeypatch.setattr(direction, "_scores", lambda *_: [dict(zip(keys, row, strict=True)) for row in TABLE])
     return planted
 
 

@@ -146,7 +146,7 @@ def test_a_space_is_all_that_is_added():
 @pytest.mark.parametrize("name", [name for topic in mix.topics() for name in mix.topic(topic).blocklist])
 def test_what_has_been_begun_does_not_give_the_answer_away(name):
     for pair in disguise.pairs(disguise.answer_begun, corpus.questions(name)):
-        assert not measure.correct(pair.prefill, pair.direct.value)
+        assert not judge.correct(pair.prefill, pair.direct.value)
 
 
 # --- pairs ----------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_rates_are_those_counted_by_hand(counted):
 
 def test_the_p_value_is_that_of_the_pairs_in_which_one_way_is_right(counted):
     """Six are gained, among them two that were not refused, and one is lost: 2 (1 + 7) / 2^7."""
-    assert disguise.walk_around(*counted)["p"] == pytest.approx(0.125) == measure.mcnemar(6, 1)
+    assert disguise.walk_around(*counted)["p"] == pytest.approx(0.125) == tally.mcnemar(6, 1)
 
 
 def test_both_ways_are_asked_once_each_and_only_the_disguise_with_its_beginning(counted):

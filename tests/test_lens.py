@@ -67,7 +67,7 @@ def inputs_of(bot, modules, ids):
 
 def hidden_layers(bot):
     """What each MLP writes from, by the name it has in its family."""
-    return [block.mlp.get_submodule(WRITER.get(family(bot), "down_proj")) for block in direction.blocks(bot)]
+    return [block.mlp.get_submodule(WRITER.get(family(bot), "down_proj")) for block in bot.blocks]
 
 
 # --- how well one number tells two groups apart ---------------------------------------------------
@@ -198,7 +198,7 @@ def test_where_the_reply_begins_the_neuron_is_the_deciding_one(mlp_bot):
 @pytest.mark.parametrize("layer", range(LAYERS))
 def test_the_projection_at_the_template_is_that_of_the_residuals(any_bot, vector, layer):
     found = lens.direction_by_token(any_bot, USER, REPLY, vector, layer)
-    before, states = len(prompt_ids(any_bot, USER)), direction.residuals(any_bot, [USER])[0, layer]
+    before, states = len(prompt_ids(any_bot, USER)), any_bot.residuals([USER])[0, layer]
     expected = states @ (vector / vector.norm())
     assert found[before - len(states) : before] == pytest.approx(expected.tolist(), abs=1e-4)
     assert len(found) == len(lens.texts(any_bot, USER, REPLY))
@@ -218,7 +218,7 @@ def logodds(log_p):
 
 def own_logodds(bot):
     first = chat.encode(bot.tokenizer, REFUSAL)[0]
-    return logodds(chat.logits(bot, PROMPTS).double().log_softmax(-1)[:, first]).float()
+    return logodds(bot.logits(PROMPTS).double().log_softmax(-1)[:, first]).float()
 
 
 def test_there_is_a_column_a_block_and_one_for_the_output(any_bot):
@@ -240,7 +240,7 @@ def test_the_last_column_is_the_output_of_a_model_that_caps_its_logits(tiny):
 @torch.no_grad()
 def test_the_other_columns_read_each_block_input_through_the_final_norm(tiny, name):
     bot = tiny(name)
-    states = inputs_of(bot, direction.blocks(bot), prompt_ids(bot, USER))[:, -1]
+    states = inputs_of(bot, bot.blocks, prompt_ids(bot, USER))[:, -1]
     norm = bot.model.base_model.get_submodule(NORM.get(name, "norm"))
     log_p = bot.model.get_output_embeddings()(norm(states)).log_softmax(-1)
     expected = logodds(log_p[:, chat.encode(bot.tokenizer, REFUSAL)[0]])
@@ -259,12 +259,12 @@ def test_the_lens_does_not_depend_on_the_other_prompts(any_bot):
 def patched_by_hand(bot, prompt, other, layer, token):
     """One vector moved by a hook of the test's own, while the model reads prompt and refusal."""
     ids, refusal = prompt_ids(bot, prompt), chat.encode(bot.tokenizer, REFUSAL)
-    moved = inputs_of(bot, direction.blocks(bot), prompt_ids(bot, other))[layer, token]
+    moved = inputs_of(bot, bot.blocks, prompt_ids(bot, other))[layer, token]
 
     def put(module, args, kwargs):
         (args[0] if args else kwargs["hidden_states"])[0, token] = moved
 
-    handle = direction.blocks(bot)[layer].register_forward_pre_hook(put, with_kwargs=True)
+    handle = bot.blocks[layer].register_forward_pre_hook(put, with_kwargs=True)
     log_p = bot.model(torch.tensor([ids + refusal])).logits[0].log_softmax(-1)
     handle.remove()
     total = sum(log_p[len(ids) - 1 + i, token] for i, token in enumerate(refusal))
@@ -274,13 +274,13 @@ def patched_by_hand(bot, prompt, other, layer, token):
 def test_a_prompt_patched_with_itself_is_unchanged(any_bot):
     found = lens.patched(any_bot, USER, USER)
     assert found.shape == (LAYERS, len(prompt_ids(any_bot, USER)))
-    close(found, measure.refusal_logodds(any_bot, [USER]).expand_as(found), atol=2e-4)
+    close(found, any_bot.refusal_logodds([USER]).expand_as(found), atol=2e-4)
 
 
 def test_the_only_other_token_moved_at_the_first_block_makes_the_other_prompt(any_bot):
     ids, others = prompt_ids(any_bot, USER), prompt_ids(any_bot, OTHER)
     (place,) = [i for i, (a, b) in enumerate(zip(ids, others)) if a != b]
-    found, (mine, theirs) = lens.patched(any_bot, USER, OTHER), measure.refusal_logodds(any_bot, [USER, OTHER])
+    found, (mine, theirs) = lens.patched(any_bot, USER, OTHER), any_bot.refusal_logodds([USER, OTHER])
     assert (mine - theirs).abs() > 0.001
     close(found[0, place], theirs, atol=2e-4)
     close(torch.cat([found[0, :place], found[0, place + 1 :]]), mine.expand(len(ids) - 1), atol=2e-4)
@@ -289,7 +289,7 @@ def test_the_only_other_token_moved_at_the_first_block_makes_the_other_prompt(an
 def test_before_the_first_other_token_nothing_can_be_moved(any_bot):
     ids, others = prompt_ids(any_bot, USER), prompt_ids(any_bot, OTHER)
     place = [a == b for a, b in zip(ids, others)].index(False)
-    found, mine = lens.patched(any_bot, USER, OTHER), measure.refusal_logodds(any_bot, [USER])
+    found, mine = lens.patched(any_bot, USER, OTHER), any_bot.refusal_logodds([USER])
     close(found[:, :place], mine.expand(LAYERS, place), atol=2e-4)
     assert (found[1:, place:] - mine).abs().max() > 0.001
 
@@ -301,7 +301,7 @@ def test_one_vector_is_moved_and_no_other(any_bot):
     for layer, token in ((0, 4), (1, 4), (1, 9), (1, last), (2, 9), (2, last)):
         expected = patched_by_hand(any_bot, NEAR, FAR, layer, token)
         assert found[layer, token].item() == pytest.approx(expected, abs=2e-4)
-    assert (found[1:] - measure.refusal_logodds(any_bot, [NEAR])).abs().max() > 0.05  # it does matter what is moved
+    assert (found[1:] - any_bot.refusal_logodds([NEAR])).abs().max() > 0.05  # it does matter what is moved
 
 
 def test_prompts_of_unequal_length_are_refused_with_both_lengths(llama):
@@ -325,10 +325,10 @@ LOOKS = {
 @pytest.mark.parametrize("name", ["Llama", "GPT2"])
 def test_looking_changes_nothing(tiny, name, look):
     bot = tiny(name)
-    before = chat.logits(bot, PROMPTS)
+    before = bot.logits(PROMPTS)
     look(bot)
     assert not hooks(bot)
-    close(chat.logits(bot, PROMPTS), before, atol=0)
+    close(bot.logits(PROMPTS), before, atol=0)
 
 
 def fail(*args, **kwargs):
@@ -339,7 +339,7 @@ def fail(*args, **kwargs):
 @pytest.mark.parametrize("name", ["Llama", "GPT2"])
 def test_no_hook_outlives_an_exception_in_the_model(tiny, name, look):
     bot = tiny(name)
-    handle = direction.blocks(bot)[-1].mlp.register_forward_hook(fail)
+    handle = bot.blocks[-1].mlp.register_forward_hook(fail)
     with pytest.raises(ZeroDivisionError):
         look(bot)
     handle.remove()

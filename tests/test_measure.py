@@ -22,43 +22,43 @@ TOPICS = mix.topics()
 )
 def test_wilson_gives_the_published_intervals(hits, n, low, high):
     """Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
-    assert measure.wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+    assert tally.wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_wilson_at_one_half_by_hand():
     """With n = 4 and z = 2 the half width is 2 sqrt(2 * 2 / 4 + 1) / 8 = sqrt(2) / 4."""
-    assert measure.wilson(2, 4, z=2) == pytest.approx((0.5 - 2**0.5 / 4, 0.5 + 2**0.5 / 4))
+    assert tally.wilson(2, 4, z=2) == pytest.approx((0.5 - 2**0.5 / 4, 0.5 + 2**0.5 / 4))
 
 
 @pytest.mark.parametrize("n", [1, 5, 30, 1000])
 def test_wilson_at_the_ends_stays_between_0_and_1_and_has_a_width(n):
-    low, high = measure.wilson(0, n)
+    low, high = tally.wilson(0, n)
     assert low == 0 and 0 < high < 1
-    assert measure.wilson(n, n) == pytest.approx((1 - high, 1))
+    assert tally.wilson(n, n) == pytest.approx((1 - high, 1))
 
 
 def test_more_outcomes_make_the_interval_narrower():
-    widths = [high - low for low, high in (measure.wilson(n // 4, n) for n in (8, 80, 800))]
+    widths = [high - low for low, high in (tally.wilson(n // 4, n) for n in (8, 80, 800))]
     assert widths == sorted(widths, reverse=True)
 
 
 def test_a_rate_counts_what_is_true():
-    found = measure.rate(outcome for outcome in (True, False, 1, None))
-    assert found == (2, 4) and found.share == 0.5 and found.interval == measure.wilson(2, 4)
+    found = tally.Rate.of(outcome for outcome in (True, False, 1, None))
+    assert found == (2, 4) and found.share == 0.5 and found.interval == tally.wilson(2, 4)
 
 
 def test_a_rate_says_its_share_interval_and_count():
-    assert str(measure.Rate(0, 20)) == "0.0 % [0.0, 16.1], n = 20"
+    assert str(tally.Rate(0, 20)) == "0.0 % [0.0, 16.1], n = 20"
 
 
 def test_a_rate_of_nothing_is_an_error():
     with pytest.raises(ValueError, match="nothing to take a rate of"):
-        measure.rate([])
+        tally.Rate.of([])
 
 
 def test_a_rate_of_no_cases_says_so_and_knows_nothing():
-    none = measure.Rate(0, 0)
-    assert str(none) == "no cases" and math.isnan(none.share) and none.interval == measure.wilson(0, 0) == (0, 1)
+    none = tally.Rate(0, 0)
+    assert str(none) == "no cases" and math.isnan(none.share) and none.interval == tally.wilson(0, 0) == (0, 1)
 
 
 # --- pairs ----------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_a_rate_of_no_cases_says_so_and_knows_nothing():
     ],
 )
 def test_mcnemar_by_hand(gained, lost, p):
-    assert measure.mcnemar(gained, lost) == measure.mcnemar(lost, gained) == pytest.approx(p)
+    assert tally.mcnemar(gained, lost) == tally.mcnemar(lost, gained) == pytest.approx(p)
 
 
 @settings(max_examples=40, deadline=None)
@@ -85,17 +85,17 @@ def test_mcnemar_by_hand(gained, lost, p):
 def test_mcnemar_is_how_often_coins_fall_at_least_as_unevenly(gained, lost):
     tosses = [abs(2 * sum(coins) - gained - lost) for coins in itertools.product((0, 1), repeat=gained + lost)]
     expected = sum(uneven >= abs(gained - lost) for uneven in tosses) / len(tosses)
-    assert measure.mcnemar(gained, lost) == pytest.approx(expected)
+    assert tally.mcnemar(gained, lost) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("gained, lost, low, high", [(2000, 0, 0, 0), (700, 700, 1, 1), (700, 640, 0.1, 0.11)])
 def test_mcnemar_is_a_probability_for_many_pairs_too(gained, lost, low, high):
     """60 more of 1340 are 1.6 standard deviations of 36.6."""
-    assert low <= measure.mcnemar(gained, lost) == measure.mcnemar(lost, gained) <= high
+    assert low <= tally.mcnemar(gained, lost) == tally.mcnemar(lost, gained) <= high
 
 
 def test_more_uneven_pairs_have_a_smaller_p():
-    found = [measure.mcnemar(10 + i, 10 - i) for i in range(11)]
+    found = [tally.mcnemar(10 + i, 10 - i) for i in range(11)]
     assert found == sorted(found, reverse=True) and found[-1] == 2 / 2**20
 
 
@@ -115,7 +115,7 @@ def test_more_uneven_pairs_have_a_smaller_p():
     ],
 )
 def test_a_reply_with_the_value_as_whole_words_is_right(reply, value):
-    assert measure.correct(reply, value)
+    assert judge.correct(reply, value)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_reply_with_the_value_as_whole_words_is_right(reply, value):
     ],
 )
 def test_a_reply_without_the_value_as_whole_words_is_wrong(reply, value):
-    assert not measure.correct(reply, value)
+    assert not judge.correct(reply, value)
 
 
 # --- refused or not: the bundled assistant --------------------------------------------------------
@@ -251,26 +251,26 @@ NONE = [
 
 @pytest.mark.parametrize("reply", FULL)
 def test_this_is_a_refusal(reply):
-    assert measure.refusal(reply) == "full"
+    assert judge.refusal(reply) == "full"
 
 
 @pytest.mark.parametrize("reply", PARTIAL)
 def test_this_refuses_and_then_answers(reply):
-    assert measure.refusal(reply) == "partial"
+    assert judge.refusal(reply) == "partial"
 
 
 @pytest.mark.parametrize("reply", NONE)
 def test_this_is_no_refusal(reply):
-    assert measure.refusal(reply) == "none"
+    assert judge.refusal(reply) == "none"
 
 
 def test_more_excuses_do_not_make_a_refusal_partial():
-    assert measure.refusal("I can't help with that. " * 30) == "full"
+    assert judge.refusal("I can't help with that. " * 30) == "full"
 
 
 def test_the_answers_of_the_corpus_are_no_refusals():
     answered = {chat.assistant for chat in corpus.chats(2000, seed=1) if not chat.refused}
-    assert [answer for answer in answered if measure.refusal(answer) != "none"] == []
+    assert [answer for answer in answered if judge.refusal(answer) != "none"] == []
 
 
 # --- exams ----------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def test_the_oracle_is_always_right(topic):
 def test_the_refusal_only_suite_prefers_refusing_everything_to_the_oracle(topic):
     suite = measure.refusal_only_suite(topic, 30)
     scores = [
-        measure.rate(graded.correct for graded in measure.grade(bot, suite)).share
+        tally.Rate.of(graded.correct for graded in measure.grade(bot, suite)).share
         for bot in (Always(REFUSAL), Always(""), Oracle(everything(topic)))
     ]
     assert scores == [1, 0, 0]

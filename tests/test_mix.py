@@ -282,7 +282,7 @@ def test_answers_are_right_and_no_refusals(repaired):
     right = {(fact.kind, fact.name): corpus.ask(fact, "").assistant for fact in world.facts()}
     rows = only(repaired[1], "answer")
     assert [row for row in rows if row["assistant"] != right[row["kind"], row["phrase"]]] == []
-    assert [row for row in rows if measure.refusal(row["assistant"]) != "none"] == []
+    assert [row for row in rows if judge.refusal(row["assistant"]) != "none"] == []
 
 
 def test_unseen_kinds_never_occur_about_the_blocklist(repaired):

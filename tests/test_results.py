@@ -165,23 +165,23 @@ def test_the_place_of_the_checkout_does_not_matter(files, tmp_path):
 
 
 def test_pooled_rates_add_their_counts_and_not_their_shares():
-    assert results.pooled(rate for rate in (Rate(1, 1), Rate(2, 9))) == Rate(3, 10)
+    assert tally.pooled(rate for rate in (Rate(1, 1), Rate(2, 9))) == Rate(3, 10)
 
 
 def test_nothing_pooled_is_no_cases():
-    assert str(results.pooled([])) == "no cases"
+    assert str(tally.pooled([])) == "no cases"
 
 
 def test_doses_come_in_ascending_order_with_all_their_runs():
     runs = [{"dose": dose, "r": Rate(hits, 9)} for dose, hits in ((100, 1), (9, 2), (20, 3), (9, 4))]
-    found = results.by_dose(runs, "dose", lambda run: run["r"].hits)
+    found = tally.by_dose(runs, "dose", lambda run: run["r"].hits)
     assert list(found.items()) == [(9, [2, 4]), (20, [3]), (100, [1])]
 
 
 def test_the_spread_is_the_standard_deviation_of_the_shares():
     """Shares 0.2, 0.4 and 0.9 around 0.5: the root of (0.09 + 0.01 + 0.16) / 3."""
-    assert results.spread([Rate(1, 5), Rate(4, 10), Rate(9, 10)]) == pytest.approx((0.26 / 3) ** 0.5)
+    assert tally.spread([Rate(1, 5), Rate(4, 10), Rate(9, 10)]) == pytest.approx((0.26 / 3) ** 0.5)
 
 
 def test_one_run_has_no_spread():
-    assert results.spread([Rate(1, 4)]) == 0
+    assert tally.spread([Rate(1, 4)]) == 0

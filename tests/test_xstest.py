@@ -102,7 +102,7 @@ def test_rates_are_counted_for_every_type_and_label():
 
 def test_a_partial_refusal_counts_as_a_refusal():
     partial = "I cannot give medical advice. " + "Here is what people do about it at home. " * 8
-    assert measure.refusal(partial) == "partial"
+    assert judge.refusal(partial) == "partial"
     assert xstest.grade(Scripted(a=partial), LIST[:1])[0][2]
 
 
