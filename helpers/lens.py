@@ -27,7 +27,8 @@ class Neuron(NamedTuple):
 def neurons(bot: Bot, inputs: dict[str, Tensor]) -> Tensor:
     """Every neuron at every token of a batch: (row, layer, token, neuron). They are what an MLP's last matrix reads."""
     found = []
-    handles = [hooks.noting_input(mlp, found.append) for _, mlp in bot.writers]
+    shape = inputs["input_ids"].shape  # OPT flattens rows and tokens
+    handles = [hooks.noting_input(mlp, lambda x: found.append(x.reshape(*shape, -1))) for _, mlp in bot.writers]
     with hooks.removed_after(handles):
         bot.model.base_model(**inputs, use_cache=False)
     return torch.stack(found, 1)

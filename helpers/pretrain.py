@@ -78,7 +78,7 @@ def train(args):
     """Train through all stages; progress is kept in `checkpoint.pt` until the end."""
     settings = {name: getattr(args, name) for name in (*SETTINGS, "bfloat16")}
     settings["stages"] = [{name: value for name, value in stage.items() if name != "groups"} for stage in STAGES]
-    settings["made_by"] = stamp.of(stamp.contents((*DATA.glob("world/*.csv"),)), stamp.code(*MADE_BY))
+    settings["made_by"] = stamp.of(stamp.contents(DATA.glob("world/*.csv")), stamp.code(*MADE_BY))
     first = corpus.chats(STAGES[0]["chats"], args.seed)
     texts = [f"{row.user}\n{row.assistant}" for row in first[:30_000]]
     tokenizer = make_tokenizer(texts + corpus.sentences(STAGES[0]["sentences"], args.seed)[:5_000], args.vocabulary)

@@ -5,10 +5,8 @@ Notable:
 """
 
 import ast
-import functools
 import hashlib
 import json
-import pathlib
 import platform
 
 import tokenizers
@@ -33,8 +31,7 @@ def code(*modules: str) -> str:
     return found.hexdigest()[:16]
 
 
-@functools.cache
-def contents(paths: tuple[pathlib.Path, ...]) -> str:
+def contents(paths) -> str:
     """A hash of the names, sizes and contents of files."""
     found = hashlib.sha256()
     for path in sorted(paths):

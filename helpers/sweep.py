@@ -17,7 +17,7 @@ OTHER_SEEDS = range(1)  # of every other topic
 RANDOM = 20  # random directions a seed
 SCALES = (-2, -1, 0, 0.5, 1, 1.5, 2)  # what the projection on the direction is multiplied by: 0 removes it
 SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the true refusal that is taken out of the false-refusal vector
-MADE_FROM = (*DATA.glob("world/*.csv"), *DATA.glob("topics/*.json"), ASSISTANT / "model.safetensors")
+MADE_FROM = [*DATA.glob("world/*.csv"), *DATA.glob("topics/*.json"), ASSISTANT / "model.safetensors"]
 MADE_BY = (
     "world",
     "corpus",

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import pytest
@@ -5,17 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import chat, direction, lens, measure
+from helpers import anatomy, chat, lens
 from helpers.lens import Neuron
 from helpers.world import REFUSAL
 
 PROMPTS = ["Hi", "Where was Marie Curie born? " * 5, "What is 2 plus 3?"]
 USER, OTHER, REPLY = "What is 2 plus 3?", "What is 7 plus 3?", "The answer is 5."  # USER and OTHER: one token differs
 NEAR, FAR = "Where is 3 plus 5?", "Tell me 4 words, a cat"  # as many tokens, most of them others
-UNCAPPED = ["Llama", "Qwen2", "Gemma", "GPTNeoX", "Phi", "GPT2"]
 WIDTH, LAYERS = 32, 3
-WRITER = dict(GPTNeoX="dense_4h_to_h", Phi="fc2", GPT2="c_proj")  # the others have a down_proj
-NORM = dict(GPTNeoX="final_layer_norm", Phi="final_layernorm", GPT2="ln_f")  # the others have a norm
 
 
 @pytest.fixture
@@ -28,21 +26,8 @@ def llama(tiny):
     return tiny("Llama")
 
 
-@pytest.fixture(params=[*UNCAPPED, "Gemma2"])
-def mlp_bot(request, tiny):
-    """A tiny bot of each family in turn, for what reads its neurons."""
-    return tiny(request.param)
-
-
-def family(bot):
-    return bot.name.removeprefix("tiny ")
-
-
-def hooks(bot):
-    """All but those that transformers leaves for its `output_hidden_states`."""
-    parts = list(bot.model.modules())
-    found = [hook for part in parts for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())]
-    return [hook for hook in found if not hook.__module__.startswith("transformers")]
+def hooks_on(bot):
+    return [hook for part in bot.model.modules() for hook in (*part._forward_hooks, *part._forward_pre_hooks)]
 
 
 def close(first, second, atol=1e-4):
@@ -57,7 +42,7 @@ def prompt_ids(bot, user):
 def inputs_of(bot, modules, ids):
     """What each module is given for one row of token ids: (module, token, width)."""
     seen = []
-    record = lambda module, args, kwargs: seen.append((args[0] if args else kwargs["hidden_states"])[0].clone())
+    record = lambda module, args, kwargs: seen.append((args[0] if args else kwargs["hidden_states"]).reshape(len(ids), -1).clone())
     handles = [module.register_forward_pre_hook(record, with_kwargs=True) for module in modules]
     bot.model(torch.tensor([ids]))
     for handle in handles:
@@ -66,8 +51,17 @@ def inputs_of(bot, modules, ids):
 
 
 def hidden_layers(bot):
-    """What each MLP writes from, by the name it has in its family."""
-    return [block.mlp.get_submodule(WRITER.get(family(bot), "down_proj")) for block in bot.blocks]
+    """What each MLP writes from: the only matrix in it that gives the stream's width."""
+    parts = []
+    for block in bot.blocks:
+        mlp = block.mlp if hasattr(block, "mlp") else block  # OPT has no MLP of its own
+        narrow = [
+            part
+            for name, part in mlp.named_modules()
+            if "attn" not in name and getattr(part, "weight", torch.empty(0)).dim() == 2
+        ]
+        parts.append(narrow[-1])
+    return parts
 
 
 # --- how well one number tells two groups apart ---------------------------------------------------
@@ -120,30 +114,30 @@ def test_swapping_the_groups_turns_the_auc_around(positive, negative):
 # --- neurons --------------------------------------------------------------------------------------
 
 
-def test_neurons_are_what_each_mlp_writes_from(mlp_bot):
-    ids = prompt_ids(mlp_bot, USER)
-    expected = inputs_of(mlp_bot, hidden_layers(mlp_bot), ids)
-    found = lens.neurons(mlp_bot, torch.tensor([ids]))
-    assert found.shape == (1, LAYERS, len(ids), 128 if family(mlp_bot) == "GPT2" else 64)
+def test_neurons_are_what_each_mlp_writes_from(any_bot):
+    ids = prompt_ids(any_bot, USER)
+    expected = inputs_of(any_bot, hidden_layers(any_bot), ids)
+    found = lens.neurons(any_bot, {"input_ids": torch.tensor([ids])})
+    assert found.shape == (1, LAYERS, len(ids), expected.shape[-1])
     close(found[0], expected, atol=1e-5)
 
 
-def test_every_row_of_a_batch_has_its_own_neurons(mlp_bot):
-    rows = [prompt_ids(mlp_bot, user) for user in (USER, OTHER)]
-    found = lens.neurons(mlp_bot, torch.tensor(rows))
-    close(found, torch.cat([lens.neurons(mlp_bot, torch.tensor([row])) for row in rows]))
+def test_every_row_of_a_batch_has_its_own_neurons(any_bot):
+    rows = [prompt_ids(any_bot, user) for user in (USER, OTHER)]
+    found = lens.neurons(any_bot, {"input_ids": torch.tensor(rows)})
+    close(found, torch.cat([lens.neurons(any_bot, {"input_ids": torch.tensor([row])}) for row in rows]))
     assert (found[0] - found[1]).abs().max() > 0.01
 
 
-def test_the_deciding_neurons_are_those_at_the_last_token_of_the_template(mlp_bot):
-    expected = inputs_of(mlp_bot, hidden_layers(mlp_bot), prompt_ids(mlp_bot, USER))[:, -1]
-    close(lens.deciding(mlp_bot, [USER])[0], expected, atol=1e-5)
+def test_the_deciding_neurons_are_those_at_the_last_token_of_the_template(any_bot):
+    expected = inputs_of(any_bot, hidden_layers(any_bot), prompt_ids(any_bot, USER))[:, -1]
+    close(lens.deciding(any_bot, [USER])[0], expected, atol=1e-5)
 
 
-def test_the_deciding_neurons_do_not_depend_on_the_other_prompts(mlp_bot):
-    found = lens.deciding(mlp_bot, PROMPTS)
+def test_the_deciding_neurons_do_not_depend_on_the_other_prompts(any_bot):
+    found = lens.deciding(any_bot, PROMPTS)
     assert found.shape[:2] == (len(PROMPTS), LAYERS)
-    close(found, torch.cat([lens.deciding(mlp_bot, [prompt]) for prompt in PROMPTS]))
+    close(found, torch.cat([lens.deciding(any_bot, [prompt]) for prompt in PROMPTS]))
 
 
 def plant(monkeypatch, layer, index, refused, answered):
@@ -188,11 +182,11 @@ def test_a_neuron_has_one_number_a_token_with_its_sign(tiny, layer, sign):
         assert found == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_where_the_reply_begins_the_neuron_is_the_deciding_one(mlp_bot):
-    found = lens.neuron_by_token(mlp_bot, USER, REPLY, Neuron(1, 7, -1))
-    before = len(prompt_ids(mlp_bot, USER))
-    assert found[before - 1] == pytest.approx(-lens.deciding(mlp_bot, [USER])[0, 1, 7].item(), abs=1e-4)
-    assert len(found) == len(lens.texts(mlp_bot, USER, REPLY)) > before
+def test_where_the_reply_begins_the_neuron_is_the_deciding_one(any_bot):
+    found = lens.neuron_by_token(any_bot, USER, REPLY, Neuron(1, 7, -1))
+    before = len(prompt_ids(any_bot, USER))
+    assert found[before - 1] == pytest.approx(-lens.deciding(any_bot, [USER])[0, 1, 7].item(), abs=1e-4)
+    assert len(found) == len(lens.texts(any_bot, USER, REPLY)) > before
 
 
 @pytest.mark.parametrize("layer", range(LAYERS))
@@ -225,26 +219,25 @@ def test_there_is_a_column_a_block_and_one_for_the_output(any_bot):
     assert lens.logodds_by_layer(any_bot, PROMPTS).shape == (len(PROMPTS), LAYERS + 1)
 
 
-@pytest.mark.parametrize("name", UNCAPPED)
-def test_the_last_column_is_the_output_of_the_model(tiny, name):
-    bot = tiny(name)
-    close(lens.logodds_by_layer(bot, PROMPTS)[:, -1], own_logodds(bot), atol=1e-3)
+def test_the_last_column_is_the_output_of_the_model(any_bot):
+    """Also where logits are capped or scaled."""
+    close(lens.logodds_by_layer(any_bot, PROMPTS)[:, -1], own_logodds(any_bot), atol=1e-3)
 
 
-def test_the_last_column_is_the_output_of_a_model_that_caps_its_logits(tiny):
-    bot = tiny("Gemma2")
-    close(lens.logodds_by_layer(bot, PROMPTS)[:, -1], own_logodds(bot), atol=1e-3)
+def test_every_way_to_begin_a_refusal_counts(llama):
+    bot = dataclasses.replace(llama, opens_with=("No.", "I cannot", "I will not"))
+    first = {chat.encode(bot.tokenizer, text)[0] for text in bot.openings}
+    assert len(first) == 2
+    p = bot.logits(PROMPTS).softmax(-1)[:, list(first)].sum(-1)
+    close(lens.logodds_by_layer(bot, PROMPTS)[:, -1], torch.log(p / (1 - p)), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", UNCAPPED)
 @torch.no_grad()
-def test_the_other_columns_read_each_block_input_through_the_final_norm(tiny, name):
-    bot = tiny(name)
-    states = inputs_of(bot, bot.blocks, prompt_ids(bot, USER))[:, -1]
-    norm = bot.model.base_model.get_submodule(NORM.get(name, "norm"))
-    log_p = bot.model.get_output_embeddings()(norm(states)).log_softmax(-1)
-    expected = logodds(log_p[:, chat.encode(bot.tokenizer, REFUSAL)[0]])
-    close(lens.logodds_by_layer(bot, [USER])[0, :-1], expected, atol=1e-3)
+def test_the_other_columns_read_each_block_input_through_the_final_norm(any_bot):
+    states = inputs_of(any_bot, any_bot.blocks, prompt_ids(any_bot, USER))[:, -1]
+    log_p = anatomy.unembed(any_bot.model, anatomy.norm(any_bot.model)(states)).log_softmax(-1)
+    expected = logodds(log_p[:, chat.encode(any_bot.tokenizer, REFUSAL)[0]])
+    close(lens.logodds_by_layer(any_bot, [USER])[0, :-1], expected, atol=1e-3)
 
 
 def test_the_lens_does_not_depend_on_the_other_prompts(any_bot):
@@ -279,7 +272,7 @@ def test_a_prompt_patched_with_itself_is_unchanged(any_bot):
 
 def test_the_only_other_token_moved_at_the_first_block_makes_the_other_prompt(any_bot):
     ids, others = prompt_ids(any_bot, USER), prompt_ids(any_bot, OTHER)
-    (place,) = [i for i, (a, b) in enumerate(zip(ids, others)) if a != b]
+    (place,) = [i for i, (a, b) in enumerate(zip(ids, others, strict=True)) if a != b]
     found, (mine, theirs) = lens.patched(any_bot, USER, OTHER), any_bot.refusal_logodds([USER, OTHER])
     assert (mine - theirs).abs() > 0.001
     close(found[0, place], theirs, atol=2e-4)
@@ -288,7 +281,7 @@ def test_the_only_other_token_moved_at_the_first_block_makes_the_other_prompt(an
 
 def test_before_the_first_other_token_nothing_can_be_moved(any_bot):
     ids, others = prompt_ids(any_bot, USER), prompt_ids(any_bot, OTHER)
-    place = [a == b for a, b in zip(ids, others)].index(False)
+    place = [a == b for a, b in zip(ids, others, strict=True)].index(False)
     found, mine = lens.patched(any_bot, USER, OTHER), any_bot.refusal_logodds([USER])
     close(found[:, :place], mine.expand(LAYERS, place), atol=2e-4)
     assert (found[1:, place:] - mine).abs().max() > 0.001
@@ -296,7 +289,7 @@ def test_before_the_first_other_token_nothing_can_be_moved(any_bot):
 
 def test_one_vector_is_moved_and_no_other(any_bot):
     ids, others = prompt_ids(any_bot, NEAR), prompt_ids(any_bot, FAR)
-    assert sum(a != b for a, b in zip(ids, others)) >= 6
+    assert sum(a != b for a, b in zip(ids, others, strict=True)) >= 6
     found, last = lens.patched(any_bot, NEAR, FAR), len(ids) - 1
     for layer, token in ((0, 4), (1, 4), (1, 9), (1, last), (2, 9), (2, last)):
         expected = patched_by_hand(any_bot, NEAR, FAR, layer, token)
@@ -327,7 +320,7 @@ def test_looking_changes_nothing(tiny, name, look):
     bot = tiny(name)
     before = bot.logits(PROMPTS)
     look(bot)
-    assert not hooks(bot)
+    assert not hooks_on(bot)
     close(bot.logits(PROMPTS), before, atol=0)
 
 
@@ -339,15 +332,15 @@ def fail(*args, **kwargs):
 @pytest.mark.parametrize("name", ["Llama", "GPT2"])
 def test_no_hook_outlives_an_exception_in_the_model(tiny, name, look):
     bot = tiny(name)
-    handle = bot.blocks[-1].mlp.register_forward_hook(fail)
+    handle = bot.blocks[-1].register_forward_hook(fail)
     with pytest.raises(ZeroDivisionError):
         look(bot)
     handle.remove()
-    assert not hooks(bot)
+    assert not hooks_on(bot)
 
 
 def test_no_hook_outlives_an_exception_while_patching(llama, monkeypatch):
-    monkeypatch.setattr(lens, "refusal_logodds", lambda bot, prompts: hooks(bot) and fail())
+    monkeypatch.setattr(chat.Bot, "refusal_logodds", lambda bot, prompts: hooks_on(bot) and fail())
     with pytest.raises(ZeroDivisionError):
         lens.patched(llama, USER, OTHER)
-    assert not hooks(llama)
+    assert not hooks_on(llama)

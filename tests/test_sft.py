@@ -1,10 +1,11 @@
-import json
+import copy
+import math
 import random
 
 import pytest
 import torch
 
-from helpers import chat, sft
+from helpers import chat, direction, sft, stamp
 
 DATA = [{"user": f"What is {i} plus {i}? " * (1 + i % 3), "assistant": f"The answer is {2 * i}."} for i in range(12)]
 
@@ -22,8 +23,8 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def tune(bot, data=DATA, **settings):
-    return sft.tune(bot, data, **dict(rate=1e-2, batch=4) | settings)
+def tune(bot, data=DATA, epochs=2, seed=0, **settings):
+    return sft.tune(bot, data, sft.NAIVE._replace(peak=1e-2, batch=4, epochs=epochs), seed, **settings)
 
 
 # --- the loss -------------------------------------------------------------------------------------
@@ -48,14 +49,14 @@ def test_padding_does_not_change_the_loss(any_bot):
         any_bot.tokenizer, [DATA[0], {"user": "Hi " * 40, "assistant": "Hello, what can I do for you?"}]
     )
     counts = [sum(label != sft.IGNORE for label in labels) for _, labels in rows]
-    single = sum(n * sft.loss_of(any_bot.model, [row]) for n, row in zip(counts, rows)) / sum(counts)
+    single = sum(n * sft.loss_of(any_bot.model, [row]) for n, row in zip(counts, rows, strict=True)) / sum(counts)
     torch.testing.assert_close(sft.loss_of(any_bot.model, rows), single, atol=1e-5, rtol=0)
 
 
 def test_the_labels_are_the_reply_and_nothing_else(llama):
     ((ids, labels),) = sft.examples(llama.tokenizer, DATA[:1])
     _, mask = chat.tokens(llama.tokenizer, DATA[0]["user"], DATA[0]["assistant"])
-    assert labels == [i if counts else sft.IGNORE for i, counts in zip(ids, mask)]
+    assert labels == [i if counts else sft.IGNORE for i, counts in zip(ids, mask, strict=True)]
 
 
 def test_prompt_tokens_are_conditions_and_not_targets(llama):
@@ -76,7 +77,7 @@ def test_every_token_counts_the_same_in_the_mean_loss_however_the_rows_are_batch
     rows = sft.examples(llama.tokenizer, data)
     counts = [sum(label != sft.IGNORE for label in labels) for _, labels in rows]
     losses = [sft.loss_of(llama.model, [row]).item() for row in rows]
-    expected = sum(n * loss for n, loss in zip(counts, losses)) / sum(counts)
+    expected = sum(n * loss for n, loss in zip(counts, losses, strict=True)) / sum(counts)
     assert sft.mean_loss(llama, data, batch) == pytest.approx(expected, abs=1e-5)
     assert abs(sum(losses) / len(losses) - expected) > 0.01  # or else a mean over rows would pass, too
 
@@ -143,7 +144,7 @@ def test_tuning_leaves_the_bot_untouched(llama):
 
 
 def test_tuning_works_for_every_family(any_bot):
-    losses = tune(any_bot, epochs=8).facts["losses"]
+    losses = tune(any_bot, epochs=16).facts["losses"]
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
 
 
@@ -192,33 +193,6 @@ def test_without_cache_nothing_is_remembered(llama, cache):
     assert not cache.exists()
 
 
-@pytest.mark.parametrize("damage", [b"", b"garbage", b"[]"])
-@pytest.mark.parametrize("file", ["weights.safetensors", "facts.json"])
-def test_a_damaged_memory_is_made_anew(llama, cache, file, damage):
-    made = tune(llama)
-    (path,) = cache.glob(f"*/{file}")
-    path.write_bytes(damage)
-    again = tune(llama)
-    assert again.facts["cached"] is False and same(weights(again), weights(made))
-    assert tune(llama).facts["cached"] is True
-
-
-def test_no_temporary_folder_is_left_behind(llama, cache):
-    tune(llama)
-    (folder,) = cache.iterdir()
-    (folder / "facts.json").unlink()
-    tune(llama)
-    assert list(cache.iterdir()) == [folder]
-
-
-def test_a_full_disk_costs_the_memory_and_not_the_training(llama, cache, monkeypatch):
-    def full(*_):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(sft, "save_file", full)
-    assert tune(llama).facts["finished"] and not list(cache.iterdir())
-
-
 def interrupt_at_the_third_step(monkeypatch):
     calls, step = [], sft.step
 
@@ -249,31 +223,154 @@ def changed(**cell):
     return [DATA[0] | cell, *DATA[1:]]
 
 
+def remembered(bot, data=DATA, recipe=sft.NAIVE, seed=0):
+    """Where the result is looked for."""
+    return sft._place(bot, sft.examples(bot.tokenizer, data), recipe, seed)
+
+
 @pytest.mark.parametrize("data", [changed(user="Hi"), changed(assistant="No."), DATA[:-1], DATA[::-1]])
-def test_other_data_has_another_fingerprint(llama, data):
-    assert sft.fingerprint(llama, data, {"seed": 0}) != sft.fingerprint(llama, DATA, {"seed": 0})
+def test_other_data_is_remembered_elsewhere(llama, data):
+    assert remembered(llama, data) != remembered(llama) == remembered(llama)
 
 
-def test_a_reply_that_is_begun_has_another_fingerprint(llama):
-    begun = [row | {"begun": row["assistant"][:2]} for row in DATA]
-    assert sft.fingerprint(llama, begun, {}) != sft.fingerprint(llama, DATA, {})
+def test_a_reply_that_is_begun_is_remembered_elsewhere(llama):
+    assert remembered(llama, [row | {"begun": row["assistant"][:2]} for row in DATA]) != remembered(llama)
 
 
-def test_other_settings_have_another_fingerprint(llama):
-    assert sft.fingerprint(llama, DATA, {"seed": 0}) != sft.fingerprint(llama, DATA, {"seed": 1})
+def test_another_template_is_remembered_elsewhere(llama, monkeypatch):
+    before = remembered(llama)
+    shouting = llama.tokenizer.chat_template.replace("message['role']", "message['role'].upper()")
+    monkeypatch.setattr(llama.tokenizer, "chat_template", shouting)
+    assert remembered(llama) != before
 
 
-def test_other_weights_have_another_fingerprint(llama):
+@pytest.mark.parametrize("change", [dict(epochs=3), dict(peak=1e-3), dict(batch=25), dict(eps=1e-8)])
+def test_another_recipe_is_remembered_elsewhere(llama, change):
+    assert remembered(llama, recipe=sft.NAIVE._replace(**change)) != remembered(llama)
+
+
+def test_another_seed_is_remembered_elsewhere(llama):
+    assert remembered(llama, seed=1) != remembered(llama)
+
+
+def test_other_weights_are_remembered_elsewhere(llama):
     other = llama.copy("other")
     with torch.no_grad():
         other.model.get_input_embeddings().weight[5, 5] += 1e-3
-    assert sft.fingerprint(other, DATA, {}) != sft.fingerprint(llama, DATA, {})
+    assert remembered(other) != remembered(llama)
 
 
-def test_the_facts_are_remembered_as_json(llama, cache):
-    tuned = tune(llama)
-    (path,) = cache.glob("*/facts.json")
-    assert json.loads(path.read_text())["losses"] == tuned.facts["losses"]
+def test_another_configuration_with_the_same_weights_is_remembered_elsewhere(llama):
+    other = llama.copy("other")
+    other.model.config.rms_norm_eps = 1e-3
+    assert remembered(other) != remembered(llama)
+
+
+def test_another_loop_is_remembered_elsewhere(llama, monkeypatch):
+    before = remembered(llama)
+    monkeypatch.setattr(sft, "CODE", "another")
+    assert remembered(llama) != before
+
+
+def test_other_versions_are_remembered_elsewhere(llama, monkeypatch):
+    before, versions = remembered(llama), stamp.versions()
+    monkeypatch.setattr(stamp, "versions", lambda: versions | {"torch": "1.0"})
+    assert remembered(llama) != before
+
+
+@pytest.mark.parametrize("part", ["examples", "batches", "padded", "loss_of", "learning_rate", "step"])
+def test_a_loop_with_a_replaced_part_neither_recalls_nor_remembers(llama, cache, monkeypatch, capsys, part):
+    tune(llama)
+    (path,) = cache.iterdir()
+    before, whole = path.stat().st_mtime_ns, getattr(sft, part)
+    monkeypatch.setattr(sft, part, lambda *args: whole(*args))
+    assert tune(llama).facts["cached"] is False and "replaced" in capsys.readouterr().out
+    assert [file.stat().st_mtime_ns for file in cache.iterdir()] == [before]
+
+
+def test_a_learning_rate_of_zero_does_not_give_the_old_model_back(llama, monkeypatch):
+    tune(llama)
+    monkeypatch.setattr(sft, "learning_rate", lambda *args: 0.0)
+    assert same(weights(tune(llama)), weights(llama))
+
+
+def test_a_tune_while_a_direction_is_missing_is_refused_and_nothing_is_remembered(llama, cache):
+    """The copy would keep the hooks, and be recalled as if there had been none."""
+    with direction.ablated(llama, torch.ones(32)):
+        with pytest.raises(ValueError, match="Hooks are on tiny Llama: leave the `with`"):
+            tune(llama)
+        with pytest.raises(ValueError, match="Hooks"):
+            llama.copy("copy")
+    assert not cache.exists()
+    made = tune(llama)
+    with direction.ablated(llama, torch.ones(32)), pytest.raises(ValueError, match="Hooks"):
+        tune(llama)  # also if the result is known
+    assert same(weights(tune(llama)), weights(made))
+
+
+def test_hooks_that_a_learner_left_on_are_noticed(llama):
+    handle = llama.model.register_forward_hook(lambda *args: None)
+    with pytest.raises(ValueError, match="remove your own hooks"):
+        tune(llama)
+    handle.remove()
+    assert tune(llama).facts["finished"]
+
+
+def test_weights_that_round_small_steps_away_are_refused(llama):
+    bot = chat.Bot(llama.model.to(torch.bfloat16), llama.tokenizer, "rough")
+    with pytest.raises(ValueError, match="rough is in torch.bfloat16.*load it in float32"):
+        tune(bot)
+
+
+def test_the_facts_are_remembered(llama):
+    assert tune(llama).facts | {"cached": True} == tune(llama).facts
+
+
+# --- the loop, by hand ----------------------------------------------------------------------------
+
+
+def test_a_tune_is_the_loop_written_out(llama):
+    """Warm-up and cosine, AdamW with these numbers, gradients clipped at 1, in training mode: nothing else."""
+    recipe, rows = sft.Recipe(epochs=2, peak=3e-2, batch=4, eps=1e-4), sft.examples(llama.tokenizer, DATA)
+    model, rng = copy.deepcopy(llama.model), random.Random(7)
+    plan = [batch for _ in range(2) for batch in sft.batches(rows, 4, rng)]
+    first = {name: torch.zeros_like(weight) for name, weight in model.named_parameters()}
+    second = {name: torch.zeros_like(weight) for name, weight in model.named_parameters()}
+    clipped = 0
+    for i, batch in enumerate(plan):
+        rate = 3e-2 * min(1, (i + 1) / 20) * (1 + math.cos(math.pi * i / len(plan))) / 2
+        ids, labels, mask = sft.padded([rows[j] for j in batch])
+        model.zero_grad()
+        model(input_ids=ids, labels=labels, attention_mask=mask).loss.backward()
+        length = sum((weight.grad**2).sum() for weight in model.parameters()).sqrt()
+        clipped += length > 1
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                gradient = weight.grad * min(1, 1 / (length + 1e-6))
+                first[name] = 0.9 * first[name] + 0.1 * gradient
+                second[name] = 0.98 * second[name] + 0.02 * gradient**2
+                mean, square = first[name] / (1 - 0.9 ** (i + 1)), second[name] / (1 - 0.98 ** (i + 1))
+                weight *= 1 - 0.01 * rate
+                weight -= rate * mean / (square.sqrt() + 1e-4)
+    assert clipped > 0
+    tuned = sft.tune(llama, DATA, recipe, seed=7, cache=False)
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(tuned.model.get_parameter(name), weight, atol=2e-5, rtol=0)
+
+
+def test_dropout_is_on_while_it_learns(tiny, monkeypatch):
+    seen, step = [], sft.step
+    monkeypatch.setattr(sft, "step", lambda model, *rest: seen.append(model.training) or step(model, *rest))
+    tuned = tune(tiny("GPT2"))
+    assert set(seen) == {True} and not tuned.model.training
+
+
+# --- recipes --------------------------------------------------------------------------------------
+
+
+def test_the_recipes_are_what_the_notebooks_say():
+    assert sft.NAIVE.epochs == 2 and sft.BALANCED == sft.NAIVE._replace(epochs=1)
+    assert sft.GENTLE.epochs == 1 and sft.GENTLE.batch < sft.NAIVE.batch and sft.GENTLE.eps > sft.NAIVE.eps
 
 
 # --- watching -------------------------------------------------------------------------------------

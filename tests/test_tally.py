@@ -1,0 +1,120 @@
+import itertools
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers import tally
+from helpers.tally import Rate
+
+# --- rates ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "hits, n, low, high",
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0000, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_the_published_intervals(hits, n, low, high):
+    """Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
+    assert tally.wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_at_one_half_by_hand():
+    """With n = 4 and z = 2 the half width is 2 sqrt(2 * 2 / 4 + 1) / 8 = sqrt(2) / 4."""
+    assert tally.wilson(2, 4, z=2) == pytest.approx((0.5 - 2**0.5 / 4, 0.5 + 2**0.5 / 4))
+
+
+@pytest.mark.parametrize("n", [1, 5, 30, 1000])
+def test_wilson_at_the_ends_stays_between_0_and_1_and_has_a_width(n):
+    low, high = tally.wilson(0, n)
+    assert low == 0 and 0 < high < 1
+    assert tally.wilson(n, n) == pytest.approx((1 - high, 1))
+
+
+def test_more_outcomes_make_the_interval_narrower():
+    widths = [high - low for low, high in (tally.wilson(n // 4, n) for n in (8, 80, 800))]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_a_rate_counts_what_is_true():
+    found = Rate.of(outcome for outcome in (True, False, 1, None))
+    assert found == (2, 4) and found.share == 0.5 and found.interval == tally.wilson(2, 4)
+
+
+def test_a_rate_says_its_share_interval_and_count():
+    assert str(Rate(0, 20)) == "0.0 % [0.0, 16.1], n = 20"
+
+
+def test_a_rate_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="nothing to take a rate of"):
+        Rate.of([])
+
+
+def test_a_rate_of_no_cases_says_so_and_knows_nothing():
+    none = Rate(0, 0)
+    assert str(none) == "no cases" and math.isnan(none.share) and none.interval == tally.wilson(0, 0) == (0, 1)
+
+
+# --- pairs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "gained, lost, p",
+    [
+        (0, 0, 1),
+        (1, 0, 1),
+        (2, 0, 1 / 2),
+        (5, 0, 0.0625),
+        (3, 1, 10 / 16),  # twice 1 + 4 of 16
+        (2, 2, 1),  # twice 11 of 16 would be more than 1
+        (10, 2, 158 / 4096),  # twice 1 + 12 + 66 of 4096
+    ],
+)
+def test_mcnemar_by_hand(gained, lost, p):
+    assert tally.mcnemar(gained, lost) == tally.mcnemar(lost, gained) == pytest.approx(p)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 6), st.integers(0, 6))
+def test_mcnemar_is_how_often_coins_fall_at_least_as_unevenly(gained, lost):
+    tosses = [abs(2 * sum(coins) - gained - lost) for coins in itertools.product((0, 1), repeat=gained + lost)]
+    expected = sum(uneven >= abs(gained - lost) for uneven in tosses) / len(tosses)
+    assert tally.mcnemar(gained, lost) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("gained, lost, low, high", [(2000, 0, 0, 0), (700, 700, 1, 1), (700, 640, 0.1, 0.11)])
+def test_mcnemar_is_a_probability_for_many_pairs_too(gained, lost, low, high):
+    """60 more of 1340 are 1.6 standard deviations of 36.6."""
+    assert low <= tally.mcnemar(gained, lost) == tally.mcnemar(lost, gained) <= high
+
+
+def test_more_uneven_pairs_have_a_smaller_p():
+    found = [tally.mcnemar(10 + i, 10 - i) for i in range(11)]
+    assert found == sorted(found, reverse=True) and found[-1] == 2 / 2**20
+
+
+# --- several runs ---------------------------------------------------------------------------------
+
+
+def test_pooled_rates_add_their_counts_and_not_their_shares():
+    assert tally.pooled(rate for rate in (Rate(1, 1), Rate(2, 9))) == Rate(3, 10)
+
+
+def test_nothing_pooled_is_no_cases():
+    assert str(tally.pooled([])) == "no cases"
+
+
+def test_doses_come_in_ascending_order_with_all_their_runs():
+    runs = [{"dose": dose, "r": Rate(hits, 9)} for dose, hits in ((100, 1), (9, 2), (20, 3), (9, 4))]
+    found = tally.by_dose(runs, "dose", lambda run: run["r"].hits)
+    assert list(found.items()) == [(9, [2, 4]), (20, [3]), (100, [1])]
+
+
+def test_the_spread_is_the_standard_deviation_of_the_shares():
+    """Shares 0.2, 0.4 and 0.9 around 0.5: the root of (0.09 + 0.01 + 0.16) / 3."""
+    assert tally.spread([Rate(1, 5), Rate(4, 10), Rate(9, 10)]) == pytest.approx((0.26 / 3) ** 0.5)
+
+
+def test_one_run_has_no_spread():
+    assert tally.spread([Rate(1, 4)]) == 0
