@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from helpers import world
+from helpers import paths, world
 
 AT_LEAST = {"people": 120, "countries": 60, "foods": 40, "animals": 50}
 YEARS = {"people.born", "books.year"}
@@ -75,7 +75,7 @@ def test_no_name_or_alias_occurs_twice():
     assert repeated(text.lower() for text in spoken) == []
 
 
-@pytest.mark.parametrize("path", sorted((world.ROOT / "data" / "world").glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((paths.DATA / "world").glob("*.csv")), ids=lambda path: path.stem)
 def test_only_aliases_may_be_empty(path):
     rows = world.table(path.stem)
     assert [
@@ -83,18 +83,18 @@ def test_only_aliases_may_be_empty(path):
     ] == []
 
 
-@pytest.mark.parametrize("path", sorted((world.ROOT / "data" / "world").glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((paths.DATA / "world").glob("*.csv")), ids=lambda path: path.stem)
 def test_every_row_has_a_cell_for_each_column_and_no_more(path):
     """The csv module puts cells too many under the key None, and None into cells too few."""
     assert [row for row in world.table(path.stem) if None in row or None in row.values()] == []
 
 
-@pytest.mark.parametrize("path", sorted((world.ROOT / "data" / "world").glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((paths.DATA / "world").glob("*.csv")), ids=lambda path: path.stem)
 def test_the_data_are_ascii(path):
     assert path.read_text(encoding="utf-8").isascii()
 
 
-@pytest.mark.parametrize("path", sorted((world.ROOT / "data" / "world").glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((paths.DATA / "world").glob("*.csv")), ids=lambda path: path.stem)
 def test_no_cell_has_blanks_at_its_ends_or_doubled(path):
     cells = [cell for row in world.table(path.stem) for cell in row.values()]
     assert [cell for cell in cells if cell != " ".join(cell.split())] == []
