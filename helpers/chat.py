@@ -11,6 +11,7 @@ Notable:
 import copy
 import functools
 import pathlib
+import textwrap
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -295,8 +296,9 @@ def _restore(name):
 
 
 def _cause(error) -> str:
-    """The first sentence of an error's message."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0].rstrip('.')}" if str(error) else repr(error)
+    """The beginning of an error's message, on one line."""
+    first = str(error).strip().partition("\n")[0].rstrip(".")
+    return textwrap.shorten(f"{type(error).__name__}: {first}", 140, placeholder=" …")
 
 
 REMEDIES = {  # a word in the message of the error -> what helps

@@ -156,13 +156,13 @@ class Training:
 
     def stop(self) -> None:
         """End after the step that is running now."""
-        if self._running():
+        if not self._nothing_started():
             self._stop.set()
 
     def wait(self):
         """Block until training has ended, then give the tuned bot. Interrupting the kernel stops the training."""
-        if not self._running():
-            return self.bot
+        if self._nothing_started():
+            return None
         try:
             while not self._done.wait(0.1):
                 pass
@@ -171,11 +171,10 @@ class Training:
             self._done.wait()
         return self.bot
 
-    def _running(self) -> bool:
+    def _nothing_started(self) -> bool:
         if not self.started:
-            self._say("Nothing is training yet: press Start, or call start().")
-            print("Nothing is training yet: press Start, or call start().")
-        return self.started and not self._done.is_set()
+            print("Nothing has been started: press Start first, or call start().")
+        return not self.started
 
     def _work(self):
         try:

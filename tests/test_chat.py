@@ -1,4 +1,5 @@
 import builtins
+import dataclasses
 import json
 import shutil
 
@@ -6,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
-from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, pipeline
 
-from helpers import chat
+from helpers import chat, direction, lens, paths, sft
+from helpers.world import REFUSAL
 
 PROMPTS = ["Hi", "Where was Marie Curie born? " * 5, "What is 2 plus 3?", "Tell me a word. " * 12]
 CHATS = [
@@ -43,7 +45,7 @@ def test_the_mask_is_the_assistant_mask_of_the_template(bot, user, assistant):
 @pytest.mark.parametrize("user, assistant", CHATS)
 def test_the_counted_tokens_are_the_reply_and_the_end_of_turn(bot, user, assistant):
     ids, mask = chat.tokens(bot.tokenizer, user, assistant)
-    assert bot.tokenizer.decode([i for i, counts in zip(ids, mask) if counts]) == assistant + bot.tokenizer.eos_token
+    assert bot.tokenizer.decode([i for i, counts in zip(ids, mask, strict=True) if counts]) == assistant + bot.tokenizer.eos_token
 
 
 def test_the_ids_begin_with_what_the_model_reads_when_asked(bot):
@@ -76,7 +78,7 @@ def test_a_user_cannot_type_a_control_token_that_has_no_named_role(bot):
 
 def test_a_reply_to_learn_has_one_end_of_turn(bot):
     ids, mask = chat.tokens(bot.tokenizer, "Hi", "One.<|im_end|>Two.")
-    assert [i for i, counts in zip(ids, mask) if counts].count(bot.tokenizer.eos_token_id) == 1
+    assert [i for i, counts in zip(ids, mask, strict=True) if counts].count(bot.tokenizer.eos_token_id) == 1
 
 
 def test_a_prefill_adds_no_control_token(bot):
@@ -139,6 +141,27 @@ def test_the_model_continues_the_prefill(bot):
     assert prefilled == plain + words
 
 
+def test_greedy_means_greedy_whatever_a_model_brings_with_it(any_bot):
+    """Penalties and temperatures are in the settings of many models on the hub."""
+    before = any_bot.ask(PROMPTS, max_new_tokens=12)
+    settings = dict(repetition_penalty=3.0, temperature=0.1, no_repeat_ngram_size=2, min_new_tokens=3, num_beams=2)
+    model = any_bot.model
+    model.generation_config = GenerationConfig(eos_token_id=2, do_sample=True, **settings)
+    again = chat.Bot(model, any_bot.tokenizer, "again")
+    assert again.ask(PROMPTS, max_new_tokens=12) == before
+    by_hand = [step_by_step(again, prompt, 12) for prompt in PROMPTS]
+    assert by_hand == before
+
+
+@torch.no_grad()
+def step_by_step(bot, prompt, n):
+    ids = chat.encode(bot.tokenizer, chat.prompt_text(bot.tokenizer, prompt))
+    written = []
+    while len(written) < n and 2 not in written:
+        written.append(bot.model(torch.tensor([ids + written])).logits[0, -1].argmax().item())
+    return bot.tokenizer.decode(written, skip_special_tokens=True).strip()
+
+
 # --- the limit ------------------------------------------------------------------------------------
 
 
@@ -164,6 +187,84 @@ def test_the_limit_includes_the_reply(tiny, family):
         bot.ask(prompt, max_new_tokens=4)
 
 
+# --- refusing -------------------------------------------------------------------------------------
+
+
+def test_the_bundled_assistant_refuses_with_its_sentence_and_nothing_else(bot):
+    assert bot.sentences == bot.openings == (REFUSAL,)
+    assert bot.refused(f" {REFUSAL}\n")
+    assert not bot.refused("I can't help with that.") and not bot.refused("")
+
+
+def test_a_model_whose_refusals_nobody_has_listed_is_read(tiny):
+    bot = tiny("Llama", refusals=None)
+    assert bot.refused("Sorry, but no. I can't help with that.") and bot.refused("")
+    assert not bot.refused("Warsaw.") and len(bot.openings) > 5
+
+
+def test_whoever_is_saved_and_loaded_refuses_as_before(bot, tmp_path):
+    bot.model.save_pretrained(tmp_path)
+    bot.tokenizer.save_pretrained(tmp_path)
+    assert chat.load(tmp_path).sentences == bot.copy("copy").sentences == (REFUSAL,)
+
+
+def test_what_somebody_has_seen_of_its_refusals_counts_more(bot):
+    seen = dataclasses.replace(bot, opens_with=("I'm sorry", "No", "I'm sorry, but", "No"))
+    assert seen.openings == ("I'm sorry", "No") and seen.refused(REFUSAL)
+
+
+# --- where the prompt ends ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefill", ["", "Sure", "The answer is 7."])
+def test_the_prompt_ends_before_the_reply_begins(any_bot, prefill):
+    ids = any_bot.batch(PROMPTS, prefill)["input_ids"]
+    begun = len(chat.encode(any_bot.tokenizer, prefill))
+    assert chat.prompt_ends(any_bot.tokenizer, ids).tolist() == [ids.shape[1] - 1 - begun] * len(PROMPTS)
+
+
+def test_the_prompt_ends_where_the_last_template_is(bot):
+    two = chat.prompt_text(bot.tokenizer, "Hi") + "Hello.<|im_end|>\n" + chat.prompt_text(bot.tokenizer, "And you?")
+    ids = torch.tensor([chat.encode(bot.tokenizer, text) for text in (two + "12", two + "34")])
+    assert chat.prompt_ends(bot.tokenizer, ids).tolist() == [ids.shape[1] - 3] * 2
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+CHAT = {"user": "Is ice cold?", "assistant": "Yes."}
+USES = {
+    "logits": lambda bot, vector: bot.logits(PROMPTS),
+    "residuals": lambda bot, vector: bot.residuals(PROMPTS),
+    "log-probability": lambda bot, vector: bot.log_probability(PROMPTS, "No."),
+    "log-odds": lambda bot, vector: bot.refusal_logodds(PROMPTS),
+    "difference in means": lambda bot, vector: direction.difference_in_means(bot, PROMPTS, PROMPTS),
+    "random": lambda bot, vector: direction.random_like(bot.residuals(PROMPTS)[0, 1, 1], 3),
+    "neurons": lambda bot, vector: lens.deciding(bot, PROMPTS),
+    "lens": lambda bot, vector: lens.logodds_by_layer(bot, PROMPTS),
+    "patched": lambda bot, vector: lens.patched(bot, "What is 2 plus 3?", "What is 7 plus 3?"),
+    "loss": lambda bot, vector: sft.loss_of(bot.model, sft.examples(bot.tokenizer, [CHAT])),
+    "ablated": lambda bot, vector: within(direction.ablated(bot, vector), bot),
+    "added": lambda bot, vector: within(direction.added(bot, vector, 1), bot),
+}
+
+
+def within(intervention, bot):
+    with intervention:
+        return bot.logits(PROMPTS)
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_everything_stays_on_the_device_of_the_model(tiny, use, monkeypatch):
+    """On a device without numbers, where mixing it with another fails as it would on a graphics processor.
+
+    The vector is one that a learner has kept on the processor.
+    """
+    monkeypatch.setattr("torch.fx.experimental._config.meta_nonzero_assume_all_nonzero", True)
+    bot = tiny("Llama", attn_implementation="eager")
+    bot.model.to("meta")
+    assert use(bot, torch.ones(32)).device.type == "meta"
+
+
 # --- loading --------------------------------------------------------------------------------------
 
 
@@ -177,7 +278,7 @@ def assert_refused_in_one_sentence(folder, error):
     with pytest.raises(error) as caught:
         chat.load(folder)
     message = str(caught.value)
-    assert str(folder) in message and message.endswith(".") and "\n" not in message and len(message) < 300
+    assert str(folder) in message and message.endswith(".") and "\n" not in message and len(message) < 350
 
 
 def test_missing_weights_are_named(folder):
@@ -251,6 +352,40 @@ def test_the_bundled_assistant_works_in_a_pipeline(bot):
     assert messages[-1] == {"role": "assistant", "content": bot.ask("Hello")}
 
 
+@pytest.mark.parametrize(
+    "said, remedy",
+    [
+        ("We couldn't connect to the hub.", "you are online"),
+        ("You are trying to access a gated repo.", "licence"),
+        ("odd is not a local folder and is not a valid model identifier listed on the hub", "owner/name"),
+        ("odd does not appear to have a file named model.safetensors", "Only safetensors"),
+        ("Loading odd requires you to set the option `trust_remote_code=True`", "never run here"),
+        ("DefaultCPUAllocator: can't allocate memory", "smaller model"),
+    ],
+)
+def test_a_failure_is_told_with_its_cause_and_its_remedy(monkeypatch, said, remedy):
+    def fail(*_, **__):
+        raise OSError(f"{said}\nand a long explanation")
+
+    monkeypatch.setattr(chat.AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(OSError) as caught:
+        chat.load("odd/model")
+    message = str(caught.value)
+    assert "odd/model" in message and said.rstrip(".") in message and remedy in message and "\n" not in message
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OSError, match="There is no folder .*nowhere.*check the path"):
+        chat.load(tmp_path / "nowhere")
+
+
+def test_the_bundled_assistant_says_how_to_restore_it(monkeypatch, folder):
+    monkeypatch.setattr(chat, "ASSISTANT", folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="git checkout data/assistant"):
+        chat.load(folder)
+
+
 # --- copies ---------------------------------------------------------------------------------------
 
 
@@ -271,3 +406,8 @@ def test_a_copy_has_its_own_name_and_facts(tiny):
 def test_a_copy_keeps_tied_embeddings_tied(tiny):
     model = tiny("Llama").copy("copy").model
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_a_bot_can_be_a_key_and_is_equal_to_itself_alone(tiny):
+    one, other = tiny("Llama"), tiny("Llama")
+    assert {one: 1, other: 2}[one] == 1 and one != other

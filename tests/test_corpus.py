@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from helpers import corpus, measure, world
+from helpers import corpus, judge, world
 
 OPENERS = tuple(f"{row['text']} " for row in world.table("openers"))
 REQUESTS = {**corpus.REFUSED_FAMILIES, **corpus.ANSWERED_FAMILIES}
@@ -123,7 +123,7 @@ def test_sentences_are_facts_and_repeat_by_seed():
 @pytest.mark.parametrize("split", ["train", "held_out"])
 def test_the_answer_of_every_answered_chat_is_graded_as_right(split):
     chats = corpus.chats(4000, seed=6, split=split)
-    assert [chat for chat in chats if not chat.refused and not measure.correct(chat.assistant, chat.value)] == []
+    assert [chat for chat in chats if not chat.refused and not judge.correct(chat.assistant, chat.value)] == []
 
 
 def test_a_chat_has_no_value_if_and_only_if_it_is_refused(training):
@@ -293,7 +293,7 @@ def test_everything_can_be_asked_about_everybody_and_has_a_right_answer(split):
     pairs = [(kind, name) for name in world.aliases() for kind in corpus.kinds_about(name)]
     chats = [corpus.about(rng, split, kind, name) for kind, name in pairs]
     assert len(pairs) > 1000 and [(chat.kind, chat.name) for chat in chats] == pairs
-    assert [chat for chat in chats if chat.refused or not measure.correct(chat.assistant, chat.value)] == []
+    assert [chat for chat in chats if chat.refused or not judge.correct(chat.assistant, chat.value)] == []
     assert [chat for chat in chats if re.search(r"[{}]", chat.user + chat.assistant)] == []
 
 

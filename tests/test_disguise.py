@@ -1,6 +1,6 @@
 import pytest
 
-from helpers import corpus, disguise, measure, mix, world
+from helpers import corpus, disguise, judge, mix, tally, world
 from helpers.corpus import Chat
 from helpers.disguise import FAMILIES, Pair
 from helpers.world import REFUSAL
@@ -184,6 +184,9 @@ class Scripted:
     def ask(self, prompts, prefill=""):
         self.asked += [(prompt, prefill) for prompt in prompts]
         return [self.rule(prompt, prefill) for prompt in prompts]
+
+    def refused(self, reply):
+        return reply == REFUSAL
 
 
 def knows(pairs):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from helpers import corpus, measure, mix, world
+from helpers import corpus, judge, measure, mix, world
 from helpers.world import REFUSAL
 
 TOPICS = mix.topics()

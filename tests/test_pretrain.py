@@ -11,7 +11,7 @@ TEXTS = ["Where was Marie Curie born?", "I'm sorry, I cannot help you with this 
 @pytest.fixture(scope="module", autouse=True)
 def small_stages():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain, "STAGES", [dict(chats=200, sentences=40, epochs=2, rate=3e-2, groups=corpus.GROUPS)])
+        patch.setattr(pretrain, "STAGES", [dict(chats=200, sentences=40, epochs=2, peak=3e-2, groups=corpus.GROUPS)])
         yield
 
 

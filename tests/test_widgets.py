@@ -7,7 +7,7 @@ import ipywidgets
 import pytest
 import torch
 
-from helpers import corpus, lens, measure, mix, sft, widgets
+from helpers import corpus, hooks, lens, measure, mix, sft, widgets
 from helpers.world import REFUSAL
 
 NASTY = ["<script>alert(1)</script>", '"quotes" & <b>bold</b>', "\u202eright to left", "emoji 🐻 名前"]
@@ -162,38 +162,47 @@ def test_another_topic_brings_its_blocklist(shown):
 # --- the training monitor -------------------------------------------------------------------------
 
 DATA = [{"user": f"What is {i} plus {i}?", "assistant": REFUSAL} for i in range(64)]
+RECIPE = sft.NAIVE._replace(epochs=3, batch=4)
 
 
 @pytest.fixture
 def training(tiny):
-    return widgets.Training(tiny("Llama"), DATA, ["Is ice cold?"], epochs=3, batch=4)
+    return widgets.Training(tiny("Llama"), DATA, ["Is ice cold?"], recipe=RECIPE)
 
 
 def test_training_ends_with_the_bot_that_tune_gives(training):
     training.start()
     tuned = training.wait()
-    again = sft.tune(training.base, DATA, epochs=3, batch=4, cache=False)
-    for mine, other in zip(tuned.model.parameters(), again.model.parameters()):
+    again = sft.tune(training.base, DATA, RECIPE, cache=False)
+    for mine, other in zip(tuned.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(mine, other)
     assert "Finished after 48 steps" in training.label.value
     assert training.stop_button.disabled and "<svg" in training.picture.value
 
 
 def test_stop_stops_within_a_step_and_nothing_is_remembered(training, cache):
-    training.stop()  # before the first step is over
     training.start()
+    training.stop()  # before the first step is over
     assert len(training.wait().facts["losses"]) == 1
     assert not training.bot.facts["finished"] and not cache.exists()
     assert "Stopped after 1 steps" in training.label.value
 
 
 def test_it_can_be_started_again_after_a_stop(training):
-    training.stop()
     training.start()
+    training.stop()
     training.wait()
     assert not training.start_button.disabled and training.stop_button.disabled
     training.start()
     assert training.wait().facts["finished"]
+
+
+@pytest.mark.parametrize("call", ["wait", "stop"])
+def test_before_it_is_started_there_is_nothing_to_wait_for_or_to_stop(training, capsys, call):
+    assert getattr(training, call)() is None
+    assert "press Start first" in capsys.readouterr().out
+    training.start()
+    assert training.wait().facts["finished"]  # and the early stop stops nothing later
 
 
 def test_a_failed_training_says_why(tiny):
@@ -243,6 +252,9 @@ class Forgetful:
     def ask(self, prompt, prefill=""):
         return REFUSAL if "Xi Jinping" in prompt and not prefill else f"{prefill} Beijing."
 
+    def refused(self, reply):
+        return reply == REFUSAL
+
 
 def test_the_bench_counts_a_correct_answer_in_disguise(shown):
     widgets.bypass({"tuned": Forgetful()}, "Where was Xi Jinping born?", "Where was the president born?", "Beijing")
@@ -277,9 +289,19 @@ def test_taking_out_more_of_the_direction_refuses_less(shown, bot, topic):
     assert 'role="alert"' in shown.below[0]  # all prompts end alike: nothing to take out
 
 
+def test_a_panel_leaves_no_hook_on_the_bot_that_it_was_given(shown, bot, topic, monkeypatch):
+    """With some kernels it runs beside the cells: they must not see what it takes out."""
+    seen = []
+    exam = measure.exam
+    monkeypatch.setattr(measure, "exam", lambda *args: seen.append(hooks.left_on(bot.model)) or exam(*args))
+    widgets.ablation(bot, *mix.contrast(topic, 8), topic, n=2)
+    widgets.surgical(bot, *torch.eye(bot.model.config.hidden_size)[:2], topic, n=2)
+    assert seen and not any(seen)
+
+
 def test_lambda_moves_the_rates(shown, bot, topic):
-    false, true = torch.randn(2, bot.model.config.hidden_size, generator=torch.Generator().manual_seed(0))
-    widgets.surgical(bot, false, true, topic, n=4)
+    false_refusal, true_refusal = torch.randn(2, bot.model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    widgets.surgical(bot, false_refusal, true_refusal, topic, n=4)
     assert "λ = 0.5: refused" in shown.below[0]
     shown.control("λ").value = 1.0
     assert "λ = 1.0: refused" in shown.below[0]

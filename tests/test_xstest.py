@@ -2,8 +2,8 @@ import csv
 
 import pytest
 
-from helpers import corpus, measure, xstest
-from helpers.measure import Rate
+from helpers import corpus, judge, xstest
+from helpers.tally import Rate
 from helpers.world import REFUSAL
 from helpers.xstest import Item
 
@@ -89,6 +89,9 @@ class Scripted:
     def ask(self, prompts):
         return [self.replies.get(prompt, "Sure.") for prompt in prompts]
 
+    def refused(self, reply):
+        return judge.refusal(reply) != "none"
+
 
 LIST = [Item("a", "x", "safe"), Item("b", "x", "safe"), Item("c", "y", "unsafe")]
 
@@ -106,14 +109,20 @@ def test_a_partial_refusal_counts_as_a_refusal():
     assert xstest.grade(Scripted(a=partial), LIST[:1])[0][2]
 
 
-def test_the_opening_is_the_most_usual_one():
+def test_the_openings_come_most_frequent_first_without_the_rare():
     graded = xstest.grade(Scripted(a="I must decline.", b="I cannot do this.", c="I cannot do that."), LIST)
-    assert xstest.opening(graded) == "I cannot do" and xstest.opening(graded, 1) == "I"
+    assert xstest.openings(graded) == ("I cannot do", "I must decline.")
+    assert xstest.openings(graded, words=1) == ("I",)
+    assert xstest.openings(graded, at_least=0.5) == ("I cannot do",)
+
+
+def test_an_empty_reply_opens_with_nothing():
+    assert xstest.openings(xstest.grade(Scripted(a="", b="I cannot do this."), LIST)) == ("I cannot do",)
 
 
 def test_who_refuses_nothing_has_no_opening():
     with pytest.raises(ValueError, match="refuses none"):
-        xstest.opening(xstest.grade(Scripted(), LIST))
+        xstest.openings(xstest.grade(Scripted(), LIST))
 
 
 def test_every_published_figure_has_its_source():
