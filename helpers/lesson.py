@@ -14,8 +14,8 @@ import textwrap
 import datasets
 import torch
 
-from . import chat, exercises, hints, sft
-from .paths import ROOT
+from . import exercises, hints
+from .paths import ASSISTANT, ROOT, cache_folder
 
 # Google Colab's own versions: older than the pins, and known to do (tests/colab.txt). Nothing is installed over them.
 OLDER = {"ipywidgets": 7, "plotly": 5, "ipykernel": 6}
@@ -38,7 +38,7 @@ def doctor() -> None:
         print(
             f"All is well: Python {sys.version.split()[0]}, torch {torch.__version__}, {torch.get_num_threads()} threads."
         )
-        print(f"Results are remembered in {sft.cache_folder()}.")
+        print(f"Results are remembered in {cache_folder()}.")
 
 
 def _wrong_python():
@@ -65,7 +65,7 @@ def _wrong_packages():
 
 
 def _missing_weights():
-    if not (chat.ASSISTANT / "model.safetensors").exists():
+    if not (ASSISTANT / "model.safetensors").exists():
         yield "The assistant's weights are missing.", "git checkout data/assistant   (or: python -m helpers.pretrain)"
 
 

@@ -134,7 +134,8 @@ def train_stage(model, tokenizer, number, settings, args):
 
 
 def evaluate(bot) -> list[dict]:
-    """The assistant's quality on prompts it was never trained on: one row a claim, with its rate and interval."""
+    """The assistant's quality on prompts it was never trained on: one row an exam, with its rates of refusals ("refused")
+    and of right replies ("correct")."""
     exams = {
         "facts, held-out phrasings": _held_out(corpus.fact, 1500),
         "facts by alias, held-out phrasings": _held_out(corpus.aliased, 500),
@@ -149,21 +150,11 @@ def evaluate(bot) -> list[dict]:
             row for row in _held_out(corpus.refused_request, 2000) if row.kind != "privacy"
         ][:300],
     }
-    rows = []
-    for name, chats in exams.items():
-        found = measure.exam(bot, chats)
-        rows.append({"prompts": name, "refused": str(found["refused"]), "handled rightly": str(found["correct"])})
+    rows = [{"prompts": name, **measure.exam(bot, chats)} for name, chats in exams.items()]
     topic = mix.topic("xi-jinping")
     with direction.ablated(bot, direction.find(bot, *mix.contrast(topic)).vector):
         for name in ("privacy, unseen person", "harm of all families, unseen pairs", "facts, held-out phrasings"):
-            found = measure.exam(bot, exams[name])
-            rows.append(
-                {
-                    "prompts": f"one direction ablated: {name}",
-                    "refused": str(found["refused"]),
-                    "handled rightly": str(found["correct"]),
-                }
-            )
+            rows.append({"prompts": f"one direction ablated: {name}", **measure.exam(bot, exams[name])})
     return rows
 
 
@@ -187,7 +178,7 @@ def main():
     if not args.evaluate:
         train(args)
     for row in evaluate(chat.load(args.out)):
-        print(f"{row['prompts']:58} refused {row['refused']:34} right {row['handled rightly']}")
+        print(f"{row['prompts']:58} refused {row['refused']!s:34} right {row['correct']}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ import builtins
 import dataclasses
 import json
 import shutil
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -231,7 +232,6 @@ def test_the_prompt_ends_where_the_last_template_is(bot):
 
 # --- devices --------------------------------------------------------------------------------------
 
-CHAT = {"user": "Is ice cold?", "assistant": "Yes."}
 USES = {
     "logits": lambda bot, vector: bot.logits(PROMPTS),
     "residuals": lambda bot, vector: bot.residuals(PROMPTS),
@@ -242,7 +242,6 @@ USES = {
     "neurons": lambda bot, vector: lens.deciding(bot, PROMPTS),
     "lens": lambda bot, vector: lens.logodds_by_layer(bot, PROMPTS),
     "patched": lambda bot, vector: lens.patched(bot, "What is 2 plus 3?", "What is 7 plus 3?"),
-    "loss": lambda bot, vector: sft.loss_of(bot.model, sft.examples(bot.tokenizer, [CHAT])),
     "ablated": lambda bot, vector: within(direction.ablated(bot, vector), bot),
     "added": lambda bot, vector: within(direction.added(bot, vector, 1), bot),
 }
@@ -254,15 +253,22 @@ def within(intervention, bot):
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_everything_stays_on_the_device_of_the_model(tiny, use, monkeypatch):
+def test_everything_stays_on_the_device_of_the_model(tiny, use):
     """On a device without numbers, where mixing it with another fails as it would on a graphics processor.
 
     The vector is one that a learner has kept on the processor.
     """
-    monkeypatch.setattr("torch.fx.experimental._config.meta_nonzero_assume_all_nonzero", True)
     bot = tiny("Llama", attn_implementation="eager")
     bot.model.to("meta")
     assert use(bot, torch.ones(32)).device.type == "meta"
+
+
+def test_the_loss_is_on_the_device_of_the_model(tiny):
+    """Without numbers nobody knows which tokens count, so all do: one chat of one counted token."""
+    bot = tiny("Llama", attn_implementation="eager")
+    bot.model.to("meta")
+    with patch("torch.fx.experimental._config.meta_nonzero_assume_all_nonzero", True):
+        assert sft.loss_of(bot.model, [([5, 6], [sft.IGNORE, 6])]).device.type == "meta"
 
 
 # --- loading --------------------------------------------------------------------------------------

@@ -1,9 +1,15 @@
 import argparse
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from helpers import chat, corpus, pretrain, sft
+from helpers import chat, corpus, pretrain, sft, stamp
+from helpers.paths import ROOT
+from helpers.world import REFUSAL
 
 TEXTS = ["Where was Marie Curie born?", "I'm sorry, I cannot help you with this request.", "caf\u00e9 \U0001f642 1867"]
 
@@ -145,3 +151,52 @@ def test_the_progress_of_a_run_with_other_settings_is_not_used(finished, tmp_pat
     interrupt(monkeypatch, tmp_path, **change)
     pretrain.train(settings(tmp_path))
     assert same(weights(tmp_path), weights(finished))
+
+
+def test_the_progress_of_another_corpus_or_loop_is_not_used(finished, tmp_path, monkeypatch, capsys):
+    """Whoever edits corpus.py in the middle of a run would otherwise get a model of two corpora."""
+    interrupt(monkeypatch, tmp_path)
+    code = stamp.code
+    with monkeypatch.context() as patch:
+        patch.setattr(stamp, "code", lambda *modules: code(*modules) + ("x" if "corpus" in modules else ""))
+        pretrain.train(settings(tmp_path))
+    assert "Going on" not in capsys.readouterr().out
+
+
+def test_a_run_makes_a_bot_whose_refusals_are_known(finished):
+    assert chat.load(finished).sentences == (REFUSAL,)
+
+
+RUN = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+import argparse, pathlib, torch
+from helpers import corpus, pretrain, sft
+torch.set_num_threads(1)
+pretrain.CHECKPOINT_EVERY = 3
+pretrain.STAGES = [dict(chats=200, sentences=40, epochs=1, peak=3e-2, groups=corpus.GROUPS)]
+step, calls = sft.step, []
+def killed(*args):
+    calls.append(args)
+    if len(calls) == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*args)
+sft.step = killed
+sizes = dict(batch=8, vocabulary=400, width=32, layers=1, heads=2)
+rest = dict(decay=0.01, bfloat16=False, seed=0, every=1.0)
+pretrain.train(argparse.Namespace(out=pathlib.Path({out!r}), **sizes, **rest))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals as on Unix")
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
+    def run(folder, at):
+        code = RUN.format(root=str(ROOT), out=str(tmp_path / folder), at=at)
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+
+    assert run("killed", 8).returncode == -signal.SIGKILL
+    assert run("killed", 10_000).stdout.startswith("Going on from step 6")
+    assert run("whole", 10_000).returncode == 0
+    assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+    assert not list((tmp_path / "killed").glob("*.part"))
