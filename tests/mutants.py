@@ -1,0 +1,154 @@
+"""Small mistakes that the tests must notice: (module, what stands there, what might have stood there).
+
+`tests/test_mutants.py` makes each in a copy and runs the tests of that module: every one of them has to fail.
+"""
+
+DIRECTION = [
+    # the three scores
+    ("bypass = bot.refusal_logodds(harmful).mean().item()", "bypass = bot.refusal_logodds(harmful).max().item()"),
+    ("bypass = bot.refusal_logodds(harmful).mean().item()", "bypass = bot.refusal_logodds(harmless).mean().item()"),
+    ("induce = bot.refusal_logodds(harmless).mean().item()", "induce = bot.refusal_logodds(harmful).mean().item()"),
+    ("kl = (before.exp() * (before - after)).sum(-1).mean().item()", "kl = 0.0"),
+    ("(before.exp() * (before - after))", "(after.exp() * (after - before))"),
+    ("(before.exp() * (before - after)).sum(-1).mean()", "(before.exp() * (before - after)).sum()"),
+    ("        with added(bot, vector, layer):\n", "        with added(bot, vector, layer - 1):\n"),
+    (
+        "        with ablated(bot, vector):\n            bypass",
+        "        with ablated(bot, -vector, 2):\n            bypass",
+    ),
+    # the choice
+    ('row["kl"] <= filters.max_kl', 'row["kl"] >= filters.max_kl'),
+    ('row["induce"] >= filters.min_induce', 'row["induce"] <= filters.min_induce'),
+    ("layers - round(filters.prune * layers)", "round(filters.prune * layers)"),
+    ('scores.sort(key=lambda row: (not row["kept"], row["bypass"]))', 'scores.sort(key=lambda row: row["bypass"])'),
+    ('(not row["kept"], row["bypass"])', '(not row["kept"], -row["bypass"])'),
+    ("refused[validation:], answered[validation:]", "refused, answered"),
+    ("refused[:validation], answered[:validation]", "refused[-validation:], answered[-validation:]"),
+    ("random.Random(seed).sample(kept, len(kept))", "kept"),
+    ("random.Random(seed).sample", "random.Random(0).sample"),
+    ("bot.refused(reply) == refused", "bot.refused(reply) or refused"),
+    ('"dropped": len(given) - len(used)', '"dropped": len(used) - validation'),
+    # the algebra
+    (
+        "bot.residuals(harmful).mean(0) - bot.residuals(harmless).mean(0)",
+        "bot.residuals(harmless).mean(0) - bot.residuals(harmful).mean(0)",
+    ),
+    ("x - share * (x @ unit)", "x + share * (x @ unit)"),
+    ("(direction / direction.norm()).to(x)", "direction.to(x)"),
+    ("strength * direction.to(x)\n        if", "direction.to(x)\n        if"),
+    ('places["ends"] + 1 + position', "position"),
+    ("direction if norm is None else direction * _stretch(norm).to(direction)", "direction"),
+    ("output.weight = nn.Parameter(output.weight.clone())", "pass"),
+    ("if matrix.bias is not None:", "if False:"),
+    ("    _same_logits(bot, bare, direction)\n    return bare", "    return bare"),
+]
+
+SFT = [
+    ("betas=(0.9, 0.98)", "betas=(0.9, 0.999)"),
+    ("betas=(0.9, 0.98)", "betas=(0.8, 0.98)"),
+    ("weight_decay=0.01", "weight_decay=0.1"),
+    ("eps=recipe.eps", "eps=1e-8"),
+    ("clip_grad_norm_(model.parameters(), 1.0)", "clip_grad_norm_(model.parameters(), 2.0)"),
+    ("    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n", ""),
+    ("    tuned.model.train()\n", ""),
+    ("    tuned.model.eval()\n", ""),
+    ("warmup: int = 20", "warmup: int = 10"),
+    ("min(1.0, (step + 1) / warmup)", "min(1.0, step / warmup)"),
+    ("math.pi * step / steps", "math.pi * step / steps / 2"),
+    ("torch.tensor([ids + [0] *", "torch.tensor([ids + [1] *"),
+    ("[IGNORE] * (longest - len(labels))", "[0] * (longest - len(labels))"),
+    ("[1] * len(ids) + [0] * (longest - len(ids))", "[1] * longest"),
+    ("states[:, :-1][counted]", "states[:, 1:][counted]"),
+    ("    optimizer.zero_grad()\n", ""),
+    ("    rng.shuffle(found)\n", ""),
+    ("    torch.manual_seed(seed)\n", ""),
+    ("rng = random.Random(seed)", "rng = random.Random(0)"),
+    ("for _ in range(recipe.epochs)", "for _ in range(1)"),
+    ("rate = learning_rate(i, len(plan), recipe.peak)", "rate = recipe.peak"),
+    ("batches(rows, recipe.batch, rng)", "batches(rows, 24, rng)"),
+    ("if place and finished:", "if place:"),
+    ("globals()[part.__name__] is not part", "False"),
+    ("[CODE, bot.model", "[bot.model"),
+    ("rows, recipe, seed]", "rows, seed]"),
+    ("rows, recipe, seed]", "rows, recipe]"),
+    ("total += counted * loss_of(", "total += loss_of("),
+]
+
+TALLY = [
+    ("z: float = 1.959964", "z: float = 1.644854"),
+    ("hits * (n - hits) / n + z * z / 4", "hits * (n - hits) / n + z * z"),
+    ("centre = hits + z * z / 2", "centre = hits + z * z"),
+    ("2 * sum(math.comb(n, k)", "sum(math.comb(n, k)"),
+    ("for k in range(fewer + 1)", "for k in range(fewer)"),
+    ("/ 2**n)", "/ 2 ** (n - 1))"),
+    ("sum(rate.hits for rate in rates)", "max(rate.hits for rate in rates)"),
+    ("statistics.pstdev", "statistics.stdev"),
+    ("sum(map(bool, outcomes))", "sum(outcomes)"),
+    ("return (0.0, 1.0)", "return (0.0, 0.0)"),
+]
+
+MEASURE = [
+    ("(ours.exp() * (ours - theirs))", "(theirs.exp() * (theirs - ours))"),
+    ("start = mask.index(1) - 1", "start = mask.index(1)"),
+    ("here = min(first, sum(mask))", "here = first"),
+    ("refused if chat.refused else judge.correct(reply, chat.value)", "judge.correct(reply, chat.value)"),
+    ("refused = bot.refused(reply)", "refused = not bot.refused(reply)"),
+    ('"correct": Rate.of(g.correct for g in graded)}', '"correct": Rate.of(not g.refused for g in graded)}'),
+    ("words[:i] + words[i + 1 :]", "words[:i] + words[i:]"),
+    ("(True, True, forbidden_with_topic(topic, n, seed))", "(True, True, forbidden(topic, n, seed))"),
+]
+
+LENS = [
+    ("(positive == row).float().mean(0) / 2", "(positive == row).float().mean(0)"),
+    ("return wins / len(negative)", "return 1 - wins / len(negative)"),
+    ("1 if scores[layer, index] > 0 else -1", "1"),
+    ("scores.abs().argmax()", "scores.argmax()"),
+    ("stream.index_put((rows, rows), states)", "stream.index_put((rows, rows), states.flip(0))"),
+    ("log_p[..., first].logsumexp(-1)", "log_p[..., first].sum(-1)"),
+    ("states @ vector.to(states) / vector.norm().to(states)", "states @ vector.to(states)"),
+    ("last=1)[:, :, -1]", "last=2)[:, :, 0]"),
+]
+
+CHAT = [
+    ("(mask.cumsum(1) - 1).clamp(min=0)", "torch.arange(longest, device=self.device).expand_as(mask)"),
+    ("each.logsumexp(0)", "each.amax(0)"),
+    ("do_sample=False, ", ""),
+    ("self.model.generation_config = GenerationConfig(", "_ = GenerationConfig("),
+    ("    if hooks.left_on(self.model):\n", "    if False:\n"),
+    ("[pad] * (longest - len(row)) + row", "row + [pad] * (longest - len(row))"),
+    ("last + 1 + torch.arange(", "last + torch.arange("),
+    ("return last + len(wanted) - 1", "return last + len(wanted)"),
+    ("found.shape[1] - 1 - found.flip(1).int().argmax(1)", "found.int().argmax(1)"),
+    ("not any(text != o and text.startswith(o) for o in found)", "True"),
+    ("anatomy.norm(self.model)(stream)", "stream"),
+]
+
+ANATOMY = [
+    ('getattr(config, "logit_scale", 1)', "1"),
+    ('getattr(config, "logits_scaling", 1)', "1"),
+    ("cap * torch.tanh(logits / cap) if cap else logits", "logits"),
+    ('    "olmo2": SANDWICH,\n', '    "olmo2": LLAMA,\n'),
+    ('Family(("wte", "wpe"),', 'Family(("wte",),'),
+    ('("self_attn.out_proj", "fc2")', '("self_attn.out_proj", "fc1")'),
+]
+
+MEMORY = [
+    ('if digest(weights) == said["digest"] else None', "if True else None"),
+    ("{tuple(weight.shape)} ", ""),
+    ("stamp.of(digest(weights), settings)", "stamp.of(settings)"),
+]
+
+STAMP = [("[versions(), *parts]", "[*parts]"), ("{path.name} {path.stat().st_size} ", "")]
+
+# Module -> its mutants, and the tests that must notice each of them.
+MUTANTS = {
+    "direction": (DIRECTION, "test_direction.py"),
+    "sft": (SFT, "test_sft.py"),
+    "tally": (TALLY, "test_tally.py"),
+    "measure": (MEASURE, "test_measure.py"),
+    "lens": (LENS, "test_lens.py"),
+    "chat": (CHAT, "test_chat.py test_direction.py"),
+    "anatomy": (ANATOMY, "test_direction.py"),
+    "memory": (MEMORY, "test_memory.py test_sft.py"),
+    "stamp": (STAMP, "test_stamp.py test_sft.py"),
+}
