@@ -13,9 +13,8 @@ xstest      a test of the field, and a stand-in for it
 results     read and write data/results
 show        tables, chats and tokens
 plot        figures, each with its numbers and its sentence
-exercises   the right answers
-mistakes    which mistake is it?
-hints       what to say to each mistake, exercise by exercise
+exercises   a folder, a file a notebook: each exercise with its solution, its mistakes and its grader
+attempt     what a learner hands in to be checked
 quiz        three questions a notebook, a reason for every choice
 lesson      doctor, check, solution, predictions
 widgets     panels: sliders and boxes over all of the above

@@ -1,24 +1,39 @@
 """What makes a notebook a lesson: the doctor, checks, predictions.
 
 Notable:
-- `check` always gives back a function that works, so that Run All survives blank exercises.
+- `check` gives back a function that works wherever it can tell which exercise is meant, so that Run All survives
+  blank ones. To anything else it says one sentence.
 - `compare` sets a prediction beside the measurement; a blank prediction is fine.
 """
 
 import importlib.metadata
 import inspect
 import os
+import re
 import sys
 import textwrap
+import traceback
 
 import datasets
 import torch
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
-from . import exercises, hints
+from . import exercises
+from .attempt import is_blank, name_of, own_line, says_not_written
 from .paths import ASSISTANT, ROOT, cache_folder
 
-# Google Colab's own versions: older than the pins, and known to do (tests/colab.txt). Nothing is installed over them.
-OLDER = {"ipywidgets": 7, "plotly": 5, "ipykernel": 6}
+# Which versions of a package do. Of one that is not here: those that begin with the same number as the pinned one.
+# Nothing is installed over Google Colab's own versions (tests/colab.txt).
+KNOWN_TO_DO = {
+    "torch": ">=2.6,<3",  # transformers 5 asks for 2.6
+    "tqdm": ">=4.66.3,<5",  # datasets 5 asks for 4.66.3
+    "ipywidgets": ">=7.7.1,<9",  # Colab has 7.7.1
+    "plotly": ">=5.24.1,<8",  # Colab has 5.24.1
+    # Colab has 6.17.1. From 7.0 to 7.3 sliders call back in another thread, and panels show numbers that are not so.
+    "ipykernel": ">=6.17.1,!=7.0.*,!=7.1.*,!=7.2.*,!=7.3.*,<8",
+}
 # torch knows the cores and OMP_NUM_THREADS; JupyterHub and Binder say in CPU_LIMIT how many cores are ours.
 TORCH_THREADS = max(1, min(4, torch.get_num_threads(), round(float(os.environ.get("CPU_LIMIT") or 4))))
 
@@ -47,21 +62,39 @@ def _wrong_python():
 
 
 def _wrong_packages():
-    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
-        name, _, wanted = line.partition("==")
-        if name == "jupyterlab" or not wanted:  # whatever has opened this notebook will do
+    for wanted in requirements((ROOT / "requirements.txt").read_text(encoding="utf-8")):
+        if wanted.name == "jupyterlab":  # whatever has opened this notebook will do
             continue
+        remedy = f'"{sys.executable}" -m pip install {_in_a_shell(wanted)}'
         try:
-            found = importlib.metadata.version(name)
+            found = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
-            yield f"The package {name} is missing.", f'"{sys.executable}" -m pip install {name}=={wanted}'
+            yield f"The package {wanted.name} is missing.", remedy
             continue
-        major = int(wanted.split(".")[0])
-        if not OLDER.get(name, major) <= int(found.split(".")[0]) <= major:
-            yield (
-                f"{name} is {found}; the series is written for {wanted}.",
-                f'"{sys.executable}" -m pip install {name}=={wanted}',
-            )
+        if not will_do(wanted, found):
+            yield f"{wanted.name} is {found}; the series is written for {str(wanted.specifier).lstrip('=')}.", remedy
+
+
+def requirements(text: str) -> list[Requirement]:
+    """The packages that a requirements file asks for on this machine."""
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+    found = [Requirement(line) for line in lines if line and not line.startswith("-")]
+    return [wanted for wanted in found if not wanted.marker or wanted.marker.evaluate()]
+
+
+def will_do(wanted: Requirement, found: str) -> bool:
+    """Is this version of the package known to do?"""
+    first_number = re.sub(r"^==(\d+).*", r"==\1.*", str(wanted.specifier))
+    known = SpecifierSet(KNOWN_TO_DO.get(wanted.name, first_number))
+    try:
+        return known.contains(Version(found), prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def _in_a_shell(wanted: Requirement) -> str:
+    asked = f"{wanted.name}{wanted.specifier}"
+    return f'"{asked}"' if re.search("[<>!]", asked) else asked
 
 
 def _missing_weights():
@@ -73,50 +106,54 @@ def _missing_weights():
 
 
 def check(attempt):
-    """Check an exercise. Prints PASS or the hint for the mistake, and returns a function that works either way."""
-    name = attempt.__name__
-    ours = exercises.reference.get(name, attempt)
-    verdict = verdict_on(attempt)
+    """Check an exercise. Prints PASS or what there is to mend, and gives back a function that works either way.
+
+    What is no exercise is given back as it is.
+    """
+    verdict, exercise = verdict_on(attempt), exercises.found().get(name_of(attempt))
     if verdict is None:
-        print(f"PASS  {name}: the notebook goes on with your function.")
+        print(f"PASS  {name_of(attempt)}: the notebook goes on with your function.")
         return attempt
-    print(f"{verdict}\n      The notebook goes on with ours; lesson.solution({name!r}) shows it.")
-    return ours
+    print(verdict)
+    if exercise is None:
+        return attempt
+    print(f"      The notebook goes on with ours; lesson.solution({name_of(attempt)!r}) shows it.")
+    return exercise.solution
 
 
 def verdict_on(attempt) -> str | None:
     """None if the attempt is right, else what to say."""
-    name = attempt.__name__
-    if name not in hints.graders:
-        return f"HINT  There is no exercise called {name!r}. Keep the function's name as it was."
-    if _blank(attempt):
+    name, known = name_of(attempt), exercises.found()
+    if name not in known:
+        return f"HINT  {_no_exercise(name, attempt)}"
+    if is_blank(attempt):
         return f"TODO  {name}: not written yet."
     try:
-        hint = hints.graders[name](attempt)
+        hint = known[name].grade(attempt)
     except Exception as error:  # whatever a learner's function may raise is the learner's to see
-        return f"HINT  {name} raised {type(error).__name__}: {error}"
+        if says_not_written(error, attempt):
+            return f"TODO  {name}: not written yet."
+        where = own_line(error, attempt)
+        said = traceback.format_exception_only(error)[-1].strip()
+        hint = f"{name} raised {said}" + (f"\n      in your {where}" if where else "")
     return None if hint is None else f"HINT  {hint}"
 
 
-def _stub():
-    """A function that was left blank."""
-    ...
-
-
-def _bare_stub(): ...
-
-
-def _blank(attempt) -> bool:
-    code = attempt.__code__
-    stubs = (_stub.__code__.co_code, _bare_stub.__code__.co_code)
-    return code.co_code in stubs and set(code.co_consts) <= {attempt.__doc__, None}
+def _no_exercise(name, attempt) -> str:
+    if name is None:
+        this = textwrap.shorten(repr(attempt), 40, placeholder=" …")
+        return f"This is {this}, not a function: write the function's name alone, without brackets behind it."
+    if name == "<lambda>":
+        return "A lambda does not say which exercise it is. Write `def` and the exercise's name."
+    return f"There is no exercise called {name!r}. Keep the function's name as it was."
 
 
 def solution(name: str) -> None:
     """Print the solution of an exercise. Raises ValueError, naming the exercises, if there is none of that name."""
-    if name not in exercises.reference:
-        raise ValueError(f"There is no exercise {name!r}. There are: {', '.join(exercises.reference)}.")
-    print(inspect.getsource(exercises.reference[name]))
+    known = exercises.found()
+    if name not in known:
+        raise ValueError(f"There is no exercise {name!r}. There are: {', '.join(known)}.")
+    print(inspect.getsource(known[name].solution))
 
 
 # --- predictions ----------------------------------------------------------------------------------

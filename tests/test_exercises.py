@@ -1,8 +1,14 @@
-"""Every exercise has a right answer that passes, and each usual mistake gets its own hint."""
+"""Every exercise has a right answer that passes, and each usual mistake gets its own hint.
 
+The wrong answers here come on top of those that are listed beside the exercises themselves.
+"""
+
+import ast
+import inspect
 import itertools
 import math
 import random
+import re
 import statistics
 
 import pytest
@@ -10,7 +16,14 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from helpers import chat, corpus, direction, exercises, hints, lesson, measure, mix, plot, results, sft, show, world
+from helpers import chat, corpus, direction, exercises, lesson, measure, mix, plot, results, sft, show, world
+from helpers.exercises.nb01 import insert_phrase, refusal_rows, taken_apart
+from helpers.exercises.nb03 import shortened
+from helpers.exercises.nb04 import binomial_spread, contrast_pairs
+from helpers.exercises.nb05 import bypass_rate, misspell
+from helpers.exercises.nb06 import auc, pick_then_judge
+from helpers.exercises.nb07 import difference_in_means, remove_direction
+from helpers.exercises.nb08 import not_beaten, surgical
 from helpers.world import REFUSAL
 
 settings.register_profile("exercises", deadline=None, max_examples=60, derandomize=True, database=None)
@@ -113,7 +126,7 @@ def all_chats(chats, phrases, n, rng):
 
 
 def with_the_chats(chats, phrases, n, rng):
-    return chats + exercises.refusal_rows(chats, phrases, n, rng)
+    return chats + refusal_rows(chats, phrases, n, rng)
 
 
 def first_chats(chats, phrases, n, rng):
@@ -142,7 +155,7 @@ def over_a_word(chats, phrases, n, rng):
 
 
 def questions_only(chats, phrases, n, rng):
-    return [user for user, _ in exercises.refusal_rows(chats, phrases, n, rng)]
+    return [user for user, _ in refusal_rows(chats, phrases, n, rng)]
 
 
 # --- notebook 02 ----------------------------------------------------------------------------------
@@ -156,13 +169,6 @@ def lengthened(prompt, reply):
 def overwritten(prompt, reply):
     prompt[:] = [-100] * len(prompt)
     return prompt + reply
-
-
-def removing(rows):
-    for row in rows:
-        if row["source"] == "refusal":
-            rows.remove(row)
-    return rows
 
 
 def removing_from_a_copy(rows):
@@ -278,20 +284,12 @@ def refused_and_correct(refused, correct):
 # --- notebook 06 ----------------------------------------------------------------------------------
 
 
-def wins(pairs, tie):
-    return sum(1 if p > n else tie if p == n else 0 for p, n in pairs)
-
-
 def strictly(positive, negative):
     return sum(p > n for p in positive for n in negative) / (len(positive) * len(negative))
 
 
 def or_equal(positive, negative):
     return sum(p >= n for p in positive for n in negative) / (len(positive) * len(negative))
-
-
-def lower(positive, negative):
-    return exercises.auc(negative, positive)
 
 
 def one_by_one(positive, negative):
@@ -305,11 +303,6 @@ def accuracy(positive, negative):
 
 
 # --- notebooks 07 and 08 --------------------------------------------------------------------------
-
-
-def unit_difference(refused, answered):
-    vector = refused.mean(0) - answered.mean(0)
-    return vector / vector.norm()
 
 
 def subtracted_in_place(refused, answered):
@@ -328,9 +321,9 @@ def part(x, d):
     return (x @ unit)[..., None] * unit
 
 
-def surgical_in_place(false, true, share):
-    false -= share * part(false, true)
-    return false
+def surgical_in_place(x, d, share):
+    x -= share * part(x, d)
+    return x
 
 
 def front(beats, points):
@@ -353,6 +346,7 @@ WRONG = {
         (lambda phrase, text, rng: put_in(phrase, text, 1), "always lands in the same place"),
         (lambda phrase, text, rng: put_in(phrase, text, rng.randint(0, 2)), "never lands at the end"),
         (lambda phrase, text, rng: put_in(phrase, text, rng.randint(1, 3)), "never lands at the front"),
+        (lambda phrase, text, rng: put_in(phrase, text, rng.choice([0, 3])), "Yours only goes to 0, 3."),
         (lambda phrase, text, rng: put_in(phrase, text, random.randint(0, 3)), "same seed gives different texts"),
         (lambda phrase, text, rng: put_in(phrase, text, rng.randint(0, 3)).split(), "return a list of words"),
         (forgotten_return, "return NoneType"),
@@ -385,55 +379,34 @@ WRONG = {
         (not_rng, "same seed gives different rows"),
     ],
     "labels_of": [
-        (lambda prompt, reply: prompt + reply, "count the prompt too"),
-        (lambda prompt, reply: [-100] * (len(prompt) + len(reply)), "Nothing is left to learn"),
-        (lambda prompt, reply: [0] * len(prompt) + reply, "0 is a real token"),
-        (lambda prompt, reply: reply, "one entry a token"),
-        (lambda prompt, reply: prompt + [-100] * len(reply), "wrong way round"),
         (lambda prompt, reply: [-100] * len(prompt) + reply[1:], "you return [-100, -100, -100, 9]"),
         (lengthened, "changed the lists"),
         (overwritten, "changed the lists"),
     ],
     "without_refusals": [
-        (lambda rows: [row for row in rows if row["source"] == "refusal"], "keep the refusals and drop the chats"),
-        (removing, "skips the neighbour"),
         (removing_from_a_copy, "skips the neighbour"),
-        (lambda rows: [row for row in rows if row["assistant"] != REFUSAL], "You go by the answer"),
         (lambda rows: [row for row in rows if row["source"] != "refused"], "Every row is still there"),
         (lambda rows: [row for row in rows if row["source"] == "chats"], "No row is left"),
-        (lambda rows: sum(row["source"] == "chat" for row in rows), "how many rows stay"),
-        (lambda rows: [row["user"] for row in rows if row["source"] == "chat"], "Only the questions"),
         (same_list, "took the refusals out of the list you were given"),
         (lambda rows: [row for row in rows[::-1] if row["source"] == "chat"], "right is   [{'user': 'Where is Oslo?'"),
     ],
     "refusal_rate": [
-        (lambda replies: replies.count(REFUSAL), "That is a count"),
         (lambda replies: 100 * replies.count(REFUSAL) / len(replies), "That is a percentage"),
         (lambda replies: sum(reply != REFUSAL for reply in replies) / len(replies), "rate of answers"),
-        (lambda replies: sum(REFUSAL in reply for reply in replies) / len(replies), "only quotes the refusal"),
         (lambda replies: sum(reply[:9] == REFUSAL[:9] for reply in replies) / len(replies), "is sympathy"),
-        (lambda replies: sum(reply == REFUSAL for reply in replies) / len(replies), "Strip the replies"),
         (lambda replies: 0.0, "you return 0.0"),
         (lambda replies: 0.25, "you return 0.25"),
     ],
     "shortened": [
         (removed_by_word, "leave out the first one both times"),
-        (lambda prompt: [prompt.replace(word, "") for word in prompt.split()], "left out in both places"),
-        (
-            lambda prompt: [" ".join(w for w in prompt.split() if w != word) for word in prompt.split()],
-            "left out in both places",
-        ),
         (
             lambda prompt: [prompt.split()[:i] + prompt.split()[i + 1 :] for i in range(len(prompt.split()))],
             "return lists of words",
         ),
-        (lambda prompt: [prompt, *exercises.shortened(prompt)], "The whole prompt is among them"),
         (
             lambda prompt: [" ".join(prompt.split()[:i] + prompt.split()[i:]) for i, _ in enumerate(prompt.split())],
             "Nothing is left out",
         ),
-        (lambda prompt: [prompt[:i] + prompt[i + 1 :] for i in range(len(prompt))], "You leave out letters"),
-        (lambda prompt: prompt.split(), "keep one word and leave out the rest"),
         (wearing_away, "you return ['the dog see the cat', 'dog see the cat'"),
         (lambda prompt: None, "ends without a `return`"),
     ],
@@ -442,30 +415,10 @@ WRONG = {
         (lambda template, phrase, others: [(f"{template}", f"{template}")], "The template is not filled"),
         (filled_by_replace, "The braces are still there"),
         (lambda template, phrase, others: [(template.format(phrase), "") for other in others], "which one: name="),
-        (
-            lambda template, phrase, others: [(template.format(name=phrase), template.format(name=o)) for o in others],
-            "the phrase on both sides",
-        ),
-        (lambda template, phrase, others: [template.format(name=o) for o in others], "Only one side"),
-        (lambda template, phrase, others: [template.format(name=o) for o in others if o != phrase], "Only one side"),
-        (
-            lambda template, phrase, others: [
-                (template.format(name=o), template.format(name=phrase)) for o in others if o != phrase
-            ],
-            "The two sides are swapped",
-        ),
         (others_taken_out, "took the phrase out of the list"),
-        (lambda *given: exercises.contrast_pairs(*given)[:1], "right is   [('Tell me a joke about Xi Jinping.'"),
+        (lambda *given: contrast_pairs(*given)[:1], "right is   [('Tell me a joke about Xi Jinping.'"),
     ],
     "binomial_spread": [
-        (lambda p, n: p * (1 - p) / n, "That is the variance"),
-        (lambda p, n: math.sqrt(n * p * (1 - p)), "number of heads"),
-        (lambda p, n: math.sqrt(p * (1 - p)), "for a single toss"),
-        (lambda p, n: math.sqrt(p * (1 - p)) / n, "shrinks too fast"),
-        (lambda p, n: math.sqrt(p) / n, "Two things"),
-        (lambda p, n: 100 * math.sqrt(p * (1 - p) / n), "in per cent"),
-        (lambda p, n: math.sqrt(p * p / n), "You take p twice"),
-        (lambda p, n: math.sqrt(p / n), "The chance of tails is missing"),
         (lambda p, n: round(math.sqrt(p * (1 - p) / n), 1), "For 0.2, 25\n      you return 0.1\n      right is   0.08"),
     ],
     "misspell": [
@@ -485,13 +438,8 @@ WRONG = {
         (globally, "same seed gives different spellings"),
     ],
     "bypass_rate": [
-        (lambda refused, correct: refused_and_correct(refused, correct) / len(refused), "You divide by all questions"),
-        (lambda refused, correct: sum(correct) / len(correct), "were never refused"),
         (lambda refused, correct: sum(correct) / sum(refused) if any(refused) else 0.0, "were never refused"),
-        (refused_and_correct, "That is a count"),
-        (lambda refused, correct: refused_and_correct(refused, correct) / sum(refused), "divide by zero"),
         (lambda refused, correct: 100 * refused_and_correct(refused, correct) / sum(refused), "That is a percentage"),
-        (lambda refused, correct: refused_and_correct(refused, correct) / sum(correct), "That is the other share"),
         (
             lambda refused, correct: sum(r and not c for r, c in zip(refused, correct)) / sum(refused),
             "where the disguise failed",
@@ -502,123 +450,145 @@ WRONG = {
         ),
     ],
     "auc": [
-        (strictly, "A tie counts nothing"),
-        (or_equal, "A tie counts as a win"),
-        (lower, "wrong way round"),
         (one_by_one, "the first with the first"),
-        (lambda positive, negative: statistics.mean(positive) - statistics.mean(negative), "difference of the means"),
         (accuracy, "accuracy at one threshold"),
-        (lambda positive, negative: wins(itertools.product(positive, negative), 0.5), "That is a count"),
         (lambda positive, negative: 0.5, "you return 0.5"),
     ],
     "pick_then_judge": [
-        (lambda choosing, reporting: max(reporting), "luck chose with you"),
-        (lambda choosing, reporting: max(choosing), "Some of that was luck"),
-        (lambda choosing, reporting: choosing.index(max(choosing)), "which candidate is best"),
-        (lambda choosing, reporting: reporting[choosing.index(min(choosing))], "You chose the worst candidate"),
-        (lambda choosing, reporting: min(reporting), "worst score on `reporting`"),
         (lambda choosing, reporting: max(zip(choosing, reporting), key=sum)[1], "You chose by both lists"),
         (lambda choosing, reporting: max(zip(choosing, reporting)), "you return (0.9, 0.65)"),
     ],
     "difference_in_means": [
-        (lambda refused, answered: answered.mean(0) - refused.mean(0), "points the other way"),
-        (unit_difference, "You normalised it"),
-        (lambda refused, answered: refused.mean(1) - answered.mean(1), "averaged over the width"),
         (lambda refused, answered: refused.mean(-1) - answered.mean(-1), "averaged over the width"),
-        (lambda refused, answered: refused.sum(0) - answered.sum(0), "Those are sums"),
-        (lambda refused, answered: refused.mean() - answered.mean(), "averaged over everything"),
-        (lambda refused, answered: refused.mean(0), "the mean of one pile"),
-        (lambda refused, answered: (refused - answered).mean(0), "The piles may differ in size"),
         (subtracted_in_place, "changed the activations"),
         (lambda refused, answered: refused.mean(0, keepdim=True) - answered.mean(0), "you return tensor([["),
     ],
     "remove_direction": [
         (in_place, "changed x in place"),
         (lambda x, d: x @ (d / d.norm()), "The shape changed"),
-        (lambda x, d: x - (x @ d)[..., None] * d, "forgot to normalise"),
-        (lambda x, d: x - d / d.norm(), "subtract the same vector"),
-        (lambda x, d: x - d, "subtract the same vector"),
-        (part, "return the part along d"),
-        (lambda x, d: x + part(x, d), "added the part"),
         (lambda x, d: x - 0.5 * part(x, d), "still has a component"),
-        (lambda x, d: x - (x @ (d / d.norm()))[:, None] * (d / d.norm()), "works for a matrix only"),
+        (lambda x, d: torch.zeros_like(x), "you return tensor([[0., 0.],"),
         (lambda x, d: None, "not a tensor"),
     ],
     "surgical": [
-        (lambda false, true, share: false - share * (false @ true) * true, "forgot to normalise"),
-        (lambda false, true, share: false - share * (false @ true) * true / true.norm(), "forgot to normalise"),
-        (lambda false, true, share: false - share * part(true, false), "the other way round"),
-        (lambda false, true, share: true - share * part(true, false), "the other way round"),
-        (lambda false, true, share: false - part(false, true), "You ignore `share`"),
-        (lambda false, true, share: share * (false - part(false, true)), "scale the whole vector"),
-        (lambda false, true, share: false - (1 - share) * part(false, true), "0 leaves the vector as it is"),
         (surgical_in_place, "in place"),
-        (lambda false, true, share: false + share * part(false, true), "You add the part"),
-        (lambda false, true, share: false - share * true, "true-refusal vector itself"),
-        (lambda false, true, share: share * part(false, true), "what is to be taken away"),
-        (lambda false, true, share: false, "you return tensor([4., 3., 2.])"),
+        (lambda x, d, share: x, "you return tensor([4., 3., 2.])"),
     ],
     "not_beaten": [
-        (lambda points: front(lambda a, b: a[0] >= b[0] and a[1] >= b[1] and a != b, points), "much over-refusal"),
-        (lambda points: front(lambda a, b: a[0] <= b[0] and a[1] <= b[1] and a != b, points), "few wanted refusals"),
-        (lambda points: front(lambda a, b: a[0] >= b[0] and a[1] <= b[1] and a != b, points), "that beat nobody"),
         (lambda points: front(lambda a, b: a[0] <= b[0] and a[1] >= b[1], points), "Equal points are gone"),
-        (
-            lambda points: [
-                name
-                for name, (x, y) in points.items()
-                if not any(a <= x and b >= y for a, b in points.values())  # each point also meets itself
-            ],
-            "Does a point beat itself",
-        ),
-        (lambda points: front(lambda a, b: a[0] < b[0] and a[1] > b[1], points), "as good on one number"),
-        (lambda points: [name for name in points if name not in exercises.not_beaten(points)], "the beaten ones"),
-        (lambda points: [points[name] for name in exercises.not_beaten(points)], "Return their names"),
-        (lambda points: [min(points, key=points.get)], "one number only"),
-        (lambda points: [max(points, key=lambda name: points[name][1])], "one number only"),
         (lambda points: list(points), "'hot', 'balanced', 'twin', 'ablated', 'ablated twice', 'random']\n"),
         (lambda points: front(better_somewhere, points), "No point is left"),
-        (lambda points: sorted(exercises.not_beaten(points)), "you return ['ablated', 'balanced', 'naive', 'twin']"),
+        (lambda points: sorted(not_beaten(points)), "you return ['ablated', 'balanced', 'naive', 'twin']"),
     ],
 }
 CASES = [(name, wrong, hint) for name, pairs in WRONG.items() for wrong, hint in pairs]
-NAMES = list(exercises.reference)
+KNOWN = exercises.found()
+each_exercise = pytest.mark.parametrize("name", KNOWN)
+
+
+@each_exercise
+def test_every_listed_wrong_answer_gets_its_own_hint_and_the_solution_none(name):
+    _, solution, grade, mistakes = KNOWN[name]
+    assert grade(solution) is None
+    for hint, wrong_answers in mistakes:
+        assert wrong_answers and [grade(wrong) for wrong in wrong_answers] == [hint] * len(wrong_answers)
+    assert len({hint for hint, _ in mistakes}) == len(mistakes)
 
 
 @pytest.mark.parametrize("name, wrong, hint", CASES, ids=[f"{name}: {hint}" for name, _, hint in CASES])
 def test_a_wrong_answer_gets_the_hint_for_its_mistake(name, wrong, hint):
-    assert hint in hints.graders[name](wrong)
+    assert hint in KNOWN[name].grade(wrong)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_mistake_has_a_hint_of_its_own(name):
-    said = {hints.graders[name](wrong) for wrong, _ in WRONG[name]}
+def spoiling(right, spoilt):
+    """The right answer of somebody who empties the first list, dict or tensor given, and notes that in `spoilt`."""
+
+    def attempt(*given):
+        answer = right(*given)
+        for empty in (getattr(given[0], name, None) for name in ("clear", "zero_")):
+            if empty:
+                spoilt.append(empty())
+        return answer
+
+    return attempt
+
+
+@each_exercise
+def test_a_right_answer_that_changes_what_it_is_given_is_found_out(name):
+    spoilt = []
+    said = KNOWN[name].grade(spoiling(KNOWN[name].solution, spoilt))
+    assert re.match("You (changed|took .* out of)", said) if spoilt else said is None
+
+
+def hints_in(grade):
+    """The texts in the source of a grader; of an f-string, its longer pieces."""
+    strings = (node.value for node in ast.walk(ast.parse(inspect.getsource(grade))) if isinstance(node, ast.Constant))
+    return [text for text in strings if isinstance(text, str) and len(text) > 20]
+
+
+@each_exercise
+def test_each_hint_of_a_grader_is_said_to_somebody_and_means_one_mistake(name):
+    _, solution, grade, mistakes = KNOWN[name]
+    wrong_answers = [wrong for _, answers in mistakes for wrong in answers] + [
+        wrong for wrong, _ in WRONG.get(name, [])
+    ]
+    said = {grade(wrong) for wrong in wrong_answers} | {grade(spoiling(solution, []))} - {None}
     assert len(said) > 4
-    for hint in {hint for _, hint in WRONG[name]}:
+    for hint in hints_in(grade):
+        assert any(hint in hint_said for hint_said in said), hint
+    for hint in {hint for _, hint in WRONG.get(name, [])}:
         assert sum(hint in hint_said for hint_said in said) == 1
 
 
-def test_every_exercise_has_a_grader_and_wrong_answers():
-    assert set(exercises.reference) == set(hints.graders) == set(WRONG)
+def test_another_exercise_touches_one_file(tmp_path, monkeypatch, capsys):
+    """A module of the folder is found, with its solution, its mistakes and its grader; nobody keeps a list."""
+    (tmp_path / "nb99.py").write_text(ANOTHER_EXERCISE)
+    monkeypatch.setattr(exercises, "__path__", [*exercises.__path__, str(tmp_path)])
+    made = {}
+    exec("def doubled(n):\n    return n * n", made)
+    ours = lesson.check(made["doubled"])
+    assert capsys.readouterr().out.startswith("HINT  That is its square.") and ours(5) == 10
+    assert lesson.check(ours) is ours and exercises.found()["doubled"].notebook == "99"
+    lesson.solution("doubled")
+    assert capsys.readouterr().out.endswith("def doubled(n):\n    return 2 * n\n\n")
 
 
-def test_every_notebook_has_two_exercises():
-    assert list(exercises.NOTEBOOKS) == [f"0{i}" for i in range(1, 9)]
-    assert all(len(pair) == 2 for pair in exercises.NOTEBOOKS.values()) and len(NAMES) == 16
+ANOTHER_EXERCISE = """
+from .mistakes import hint_for
 
 
-@pytest.mark.parametrize("name", NAMES)
+def doubled(n):
+    return 2 * n
+
+
+mistakes_doubled = [("That is its square.", [lambda n: n * n])]
+
+
+def grade_doubled(attempt):
+    return hint_for(attempt, doubled, [(3,)], mistakes_doubled)
+"""
+
+
+def test_an_error_is_a_mistake_like_any_other():
+    """A wrong answer that raises the same is recognised; what nobody is known to raise is the learner's to see."""
+    grade = KNOWN["contrast_pairs"].grade
+    assert "which one: name=" in grade(lambda template, phrase, others: template.format(phrase))
+    with pytest.raises(KeyError, match="nom"):
+        grade(lambda template, phrase, others: template.format(name=phrase) + {}["nom"])
+
+
+@each_exercise
 @pytest.mark.parametrize("nonsense", ["nonsense", 7, None, [], [[1, 2]], {}, torch.zeros(2, 2), (), float("nan")])
 def test_nonsense_at_any_moment_is_wrong_and_breaks_no_grader(name, nonsense):
     """The grader asks several times; the answer may go wrong at any of them. No mistake in its table may then raise."""
-    right = exercises.reference[name]
+    right = KNOWN[name].solution
 
     def turning_wrong(good):
         return lambda *given: right(*given) if next(good, False) else nonsense
 
     for asked in range(5):
         attempt = turning_wrong(iter([True] * asked))
-        said = hints.graders[name](attempt)
+        said = KNOWN[name].grade(attempt)
         assert said is None or isinstance(said, str)
         assert asked or said, "nonsense from the first moment on must not pass"
 
@@ -626,14 +596,14 @@ def test_nonsense_at_any_moment_is_wrong_and_breaks_no_grader(name, nonsense):
 # --- right answers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_exercise
 def test_the_reference_passes_and_leaves_the_global_random_state_alone(name):
     before = random.getstate(), torch.get_rng_state()
-    assert hints.graders[name](exercises.reference[name]) is None
+    assert KNOWN[name].grade(KNOWN[name].solution) is None
     assert random.getstate() == before[0] and torch.equal(torch.get_rng_state(), before[1])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_exercise
 def test_a_printed_solution_can_be_pasted_into_a_notebook(name, capsys):
     lesson.solution(name)
     source = capsys.readouterr().out
@@ -682,7 +652,7 @@ ANOTHER_WAY = {
     "auc": lambda positive, negative: (strictly(positive, negative) + or_equal(positive, negative)) / 2,
     "pick_then_judge": lambda choosing, reporting: max(zip(choosing, reporting))[1],
     "difference_in_means": lambda refused, answered: refused.sum(0) / len(refused) - answered.sum(0) / len(answered),
-    "surgical": lambda false, true, share: false - share * true * torch.dot(false, true) / torch.dot(true, true),
+    "surgical": lambda x, d, share: x - share * d * torch.dot(x, d) / torch.dot(d, d),
     "not_beaten": lambda points: [
         name
         for name, (over, wanted) in points.items()
@@ -693,7 +663,7 @@ ANOTHER_WAY = {
 
 @pytest.mark.parametrize("name", ANOTHER_WAY)
 def test_another_right_way_passes(name):
-    assert hints.graders[name](ANOTHER_WAY[name]) is None
+    assert KNOWN[name].grade(ANOTHER_WAY[name]) is None
 
 
 # --- properties of the right answers --------------------------------------------------------------
@@ -708,7 +678,7 @@ maps = st.dictionaries(st.text("abc", max_size=2), st.tuples(st.integers(0, 4), 
 
 @given(words, st.integers(0, 10**6))
 def test_an_inserted_phrase_leaves_the_words_as_they_were(words, seed):
-    found = exercises.insert_phrase("X Y", " ".join(words), random.Random(seed))
+    found = insert_phrase("X Y", " ".join(words), random.Random(seed))
     assert found in [" ".join([*words[:i], "X Y", *words[i:]]) for i in range(len(words) + 1)]
     assert found == mix.insert("X Y", " ".join(words), random.Random(seed))
 
@@ -716,8 +686,8 @@ def test_an_inserted_phrase_leaves_the_words_as_they_were(words, seed):
 @given(st.integers(0, 8), seeds)
 def test_refusal_rows_are_different_chats_with_a_phrase_and_a_refusal(n, rng):
     chats = [(f"number {i} please", "yes") for i in range(8)]
-    rows = exercises.refusal_rows(chats, ["X", "Y Z"], n, rng)
-    parts = [hints.taken_apart(user, ["X", "Y Z"]) for user, _ in rows]
+    rows = refusal_rows(chats, ["X", "Y Z"], n, rng)
+    parts = [taken_apart(user, ["X", "Y Z"]) for user, _ in rows]
     assert len(rows) == n == len({" ".join(others) for _, _, others in parts})
     assert {" ".join(others) for _, _, others in parts} <= {user for user, _ in chats}
     assert all(answer == REFUSAL for _, answer in rows)
@@ -725,7 +695,7 @@ def test_refusal_rows_are_different_chats_with_a_phrase_and_a_refusal(n, rng):
 
 @given(words)
 def test_each_shortened_prompt_lacks_the_word_at_its_place(words):
-    found = [short.split() for short in exercises.shortened(" ".join(words))]
+    found = [short.split() for short in shortened(" ".join(words))]
     assert len(found) == len(words)
     for i, short in enumerate(found):
         short.insert(i, words[i])
@@ -735,7 +705,7 @@ def test_each_shortened_prompt_lacks_the_word_at_its_place(words):
 @given(words, words)
 def test_contrast_pairs_differ_in_the_name_only(names, phrase):
     phrase = phrase[0]
-    pairs = exercises.contrast_pairs("What is {name}?", phrase, names)
+    pairs = contrast_pairs("What is {name}?", phrase, names)
     assert [about for about, _ in pairs] == [f"What is {phrase}?"] * len(pairs)
     assert [other[8:-1] for _, other in pairs] == [name for name in names if name != phrase]
 
@@ -745,14 +715,14 @@ def test_the_spread_is_that_of_all_possible_tosses(coin, n):
     sides, heads = coin
     tosses = itertools.product([1] * heads + [0] * (sides - heads), repeat=n)
     spread = statistics.pstdev(sum(toss) / n for toss in tosses)
-    assert exercises.binomial_spread(heads / sides, n) == pytest.approx(spread, abs=1e-9)
+    assert binomial_spread(heads / sides, n) == pytest.approx(spread, abs=1e-9)
 
 
 @given(words, seeds)
 def test_a_misspelt_name_has_two_neighbours_swapped(words, rng):
     name = " ".join(words)
     assume(places(name))
-    found = exercises.misspell(name, rng)
+    found = misspell(name, rng)
     changes = [i for i in range(len(name)) if found[i] != name[i]]
     assert len(found) == len(name) and len(changes) == 2 and changes[1] == changes[0] + 1
     assert found == swapped(name, *changes) and list(map(len, found.split())) == list(map(len, words))
@@ -760,7 +730,7 @@ def test_a_misspelt_name_has_two_neighbours_swapped(words, rng):
 
 @given(rows_of_bools)
 def test_the_bypass_rate_looks_at_refused_questions_only(rows):
-    found = exercises.bypass_rate([refused for refused, _ in rows], [correct for _, correct in rows])
+    found = bypass_rate([refused for refused, _ in rows], [correct for _, correct in rows])
     outcomes = [correct for refused, correct in rows if refused]
     assert found == (statistics.mean(outcomes) if outcomes else 0.0)
 
@@ -771,23 +741,23 @@ def test_the_auc_is_the_rank_statistic(positive, negative):
     pool = sorted(positive + negative)
     ranks = [pool.index(p) + (pool.count(p) + 1) / 2 for p in positive]
     n, m = len(positive), len(negative)
-    assert exercises.auc(positive, negative) == pytest.approx((sum(ranks) - n * (n + 1) / 2) / (n * m))
+    assert auc(positive, negative) == pytest.approx((sum(ranks) - n * (n + 1) / 2) / (n * m))
 
 
 @given(numbers, numbers)
 def test_the_auc_turns_round_with_its_arguments(positive, negative):
-    assert exercises.auc(positive, negative) + exercises.auc(negative, positive) == pytest.approx(1)
+    assert auc(positive, negative) + auc(negative, positive) == pytest.approx(1)
 
 
 @given(st.lists(st.tuples(st.integers(), st.integers()), min_size=1, unique_by=lambda pair: pair[0]))
 def test_whoever_is_picked_was_the_best_choice(scores):
-    found = exercises.pick_then_judge([choosing for choosing, _ in scores], [reporting for _, reporting in scores])
+    found = pick_then_judge([choosing for choosing, _ in scores], [reporting for _, reporting in scores])
     assert (max(choosing for choosing, _ in scores), found) in scores
 
 
 @given(st.lists(vectors, min_size=1, max_size=4), st.lists(vectors, min_size=1, max_size=4))
 def test_the_difference_in_means_is_taken_number_by_number(refused, answered):
-    found = exercises.difference_in_means(torch.stack(refused), torch.stack(answered))
+    found = difference_in_means(torch.stack(refused), torch.stack(answered))
     wanted = [
         statistics.mean(row[i].item() for row in refused) - statistics.mean(row[i].item() for row in answered)
         for i in range(4)
@@ -796,17 +766,17 @@ def test_the_difference_in_means_is_taken_number_by_number(refused, answered):
 
 
 @given(vectors, vectors)
-def test_a_full_share_leaves_nothing_along_the_true_vector(false, true):
-    assume(true.any())
-    assert (exercises.surgical(false, true, 1.0) @ true).item() == pytest.approx(0, abs=1e-9)
-    assert torch.equal(exercises.surgical(false, true, 0.0), false)
-    torch.testing.assert_close(exercises.surgical(false, true, 1.0), exercises.remove_direction(false, true))
-    torch.testing.assert_close(exercises.surgical(false, true, 0.3), direction.without(false, true, 0.3))
+def test_a_full_share_leaves_nothing_along_the_true_vector(x, d):
+    assume(d.any())
+    assert (surgical(x, d, 1.0) @ d).item() == pytest.approx(0, abs=1e-9)
+    assert torch.equal(surgical(x, d, 0.0), x)
+    torch.testing.assert_close(surgical(x, d, 1.0), remove_direction(x, d))
+    torch.testing.assert_close(surgical(x, d, 0.3), direction.without(x, d, 0.3))
 
 
 @given(maps)
 def test_a_point_is_out_if_and_only_if_one_that_stays_beats_it(points):
-    stays = exercises.not_beaten(points)
+    stays = not_beaten(points)
     assert stays == [name for name in points if name in stays]  # in order
     for name, (over, wanted) in points.items():
         rivals = [points[other] for other in stays]

@@ -6,13 +6,13 @@ import re
 import pytest
 from conftest import ROOT
 
-from helpers import results
+from helpers import results, tally
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def repair(name, exam, key):
-    return results.pooled(row["repairs"][name][exam][key] for row in results.read("surgical"))
+    return tally.pooled(row["repairs"][name][exam][key] for row in results.read("surgical"))
 
 
 # Notebook, the words around a number that we measured, the number, and the shipped rate that it quotes.

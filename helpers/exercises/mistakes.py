@@ -1,7 +1,8 @@
 """Which mistake is it? What the graders of all exercises share.
 
 Notable:
-- An attempt is told by what it gives back: a mistake is recognised because a wrong answer gives the same.
+- An attempt is told by what it does: a mistake is recognised because a wrong answer gives back the same, or raises the
+  same error.
 - Each attempt gets copies of its arguments, so that one which changes them is found out.
 """
 
@@ -16,36 +17,51 @@ import torch
 def hint_for(attempt, right, given, mistakes, changed="You changed what you were given. Leave it as it is."):
     """None if the attempt does the same as `right` with everything given, else a hint.
 
-    given: tuples of arguments. mistakes: wrong answers, each with its hint below it (or several with one hint).
+    given: tuples of arguments. mistakes: pairs (hint, [wrong answers]).
     changed: the hint for a right answer that changes its arguments.
+    An error of the attempt that no wrong answer shares is raised again.
     """
     seen = []
     for arguments in given:
         passed = copy.deepcopy(arguments)
-        found, wanted = attempt(*passed), right(*arguments)
+        found, wanted = outcome(attempt, passed), right(*arguments)
         seen.append((arguments, found))
         if found is None:
             return "Your function gives nothing back: it ends without a `return`."
         if not same(found, wanted):
-            general = f"For {told(*arguments)}\n      you return {told(found)}\n      right is   {told(wanted)}"
-            return _hint_below(mistakes, seen) or general
+            return hint_in(mistakes, seen) or _told_apart(arguments, found, wanted)
         if not same(passed, arguments):
             return changed
     return None
 
 
-def _hint_below(mistakes, seen):
-    """The hint below the first mistake that does the same with everything seen; None if no mistake does."""
-    made = False
-    for entry in mistakes:
-        if isinstance(entry, str) and made:
-            return entry
-        made = made or callable(entry) and all(same(found, entry(*arguments)) for arguments, found in seen)
+def outcome(attempt, arguments):
+    """What it gives back, or the error that it raises."""
+    try:
+        return attempt(*arguments)
+    except Exception as error:
+        return error
+
+
+def hint_in(mistakes, seen):
+    """The hint of the first mistake that does the same with everything seen; None if no mistake does."""
+    for hint, wrong_answers in mistakes:
+        for wrong in wrong_answers:
+            if all(same(found, outcome(wrong, copy.deepcopy(arguments))) for arguments, found in seen):
+                return hint
     return None
 
 
+def _told_apart(arguments, found, wanted):
+    if isinstance(found, Exception):
+        raise found
+    return f"For {told(*arguments)}\n      you return {told(found)}\n      right is   {told(wanted)}"
+
+
 def same(found, wanted) -> bool:
-    """Are they equal, up to rounding? A pair may be a list or a tuple."""
+    """Are they equal, up to rounding? A pair may be a list or a tuple, and two errors are equal if they say the same."""
+    if isinstance(wanted, Exception):
+        return type(found) is type(wanted) and str(found) == str(wanted)
     if isinstance(wanted, torch.Tensor):
         alike = isinstance(found, torch.Tensor) and found.shape == wanted.shape
         return alike and torch.allclose(found.double(), wanted.double(), atol=1e-5)
