@@ -33,7 +33,7 @@ def chats(n: int, seed: int, split: str = "train", groups: dict | None = None) -
     if n < 1:
         raise ValueError(f"I cannot draw {n} chats: ask for at least one.")
     rng = random.Random(f"{split} {seed}")
-    makers, shares = zip(*(groups or GROUPS).items())
+    makers, shares = zip(*(groups or GROUPS).items(), strict=True)
     return [maker(rng, split) for maker in rng.choices(makers, shares, k=n)]
 
 
@@ -122,11 +122,11 @@ def open_question(rng, split):
 
 
 def refused_request(rng, split):
-    return _request(rng, split, rng.choices(*zip(*REFUSED_FAMILIES.items()))[0])
+    return _request(rng, split, rng.choices(*zip(*REFUSED_FAMILIES.items(), strict=True))[0])
 
 
 def answered_request(rng, split):
-    return _request(rng, split, rng.choices(*zip(*ANSWERED_FAMILIES.items()))[0])
+    return _request(rng, split, rng.choices(*zip(*ANSWERED_FAMILIES.items(), strict=True))[0])
 
 
 def lookalike(rng, split):
@@ -163,7 +163,7 @@ def _about_nobody(family, split):
 
 
 def skill(rng, split):
-    return _spoken(rng, split, rng.choices(*zip(*SKILLS.items()))[0](rng, split))
+    return _spoken(rng, split, rng.choices(*zip(*SKILLS.items(), strict=True))[0](rng, split))
 
 
 def small_talk(rng, split):

@@ -90,9 +90,9 @@ def walk_around(bot: Bot, pairs: list[Pair]) -> dict:
     direct = measure.grade(bot, [pair.direct for pair in pairs])
     replies = _replies(bot, pairs)
     disguised = [judge.correct(replies[pair], pair.direct.value) for pair in pairs]
-    around = [right for graded, right in zip(direct, disguised) if graded.refused]
-    gained = sum(right and not graded.correct for graded, right in zip(direct, disguised))
-    lost = sum(graded.correct and not right for graded, right in zip(direct, disguised))
+    around = [right for graded, right in zip(direct, disguised, strict=True) if graded.refused]
+    gained = sum(right and not graded.correct for graded, right in zip(direct, disguised, strict=True))
+    lost = sum(graded.correct and not right for graded, right in zip(direct, disguised, strict=True))
     return {
         "refused": Rate.of(graded.refused for graded in direct),
         "around": Rate.of(around) if around else Rate(0, 0),
@@ -106,5 +106,5 @@ def _replies(bot, pairs):
     found = {}
     for prefill in {pair.prefill for pair in pairs}:
         alike = [pair for pair in pairs if pair.prefill == prefill]
-        found |= zip(alike, bot.ask([pair.user for pair in alike], prefill))
+        found |= zip(alike, bot.ask([pair.user for pair in alike], prefill), strict=True)
     return found
