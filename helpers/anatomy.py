@@ -58,8 +58,8 @@ def family(model) -> Family:
     config = model.config
     if config.model_type not in FAMILIES:
         raise ValueError(
-            f"I do not know how models of the family {config.model_type!r} are built, so I cannot look inside: choose "
-            f"one of {', '.join(FAMILIES)}, or add a row to helpers/anatomy.py."
+            f"I do not know how models of the family {config.model_type!r} are built, so I cannot look inside: choose a "
+            "Llama, Qwen, Gemma, Phi or another family of helpers/anatomy.py, or add a row to it."
         )
     # Some old OPTs normalise the stream itself, or have an embedding narrower than the stream.
     if config.model_type == "opt" and (

@@ -11,6 +11,7 @@ Notable:
 """
 
 import contextlib
+import functools
 import itertools
 import math
 import random
@@ -74,13 +75,12 @@ def surgical(false_refusal: Tensor, true_refusal: Tensor, share: float = 1.0) ->
 
 
 @contextlib.contextmanager
-def ablated(bot: Bot, direction: Tensor, share: float = 1.0, remove=without):
+def ablated(bot: Bot, direction: Tensor, share: float = 1.0, remove=None):
     """Within `with`: the direction is missing everywhere (block inputs, attention and MLP outputs, all positions).
 
-    `remove(x, direction)` is what takes it out; by default it takes out the given share.
+    `remove(x, direction)`, if given, takes it out in the place of `without`.
     """
-    if remove is without:
-        remove = lambda x, d: without(x, d, share)  # noqa: E731
+    remove = remove or functools.partial(without, share=share)
     handles = [hooks.on_input(block, lambda x: remove(x, direction.to(x))) for block in bot.blocks]
     for matrix, before_norm in _written(bot, direction):
         handles.append(hooks.on_output(matrix, lambda x, d=before_norm: remove(x, d.to(x))))

@@ -123,9 +123,9 @@ def train_stage(model, tokenizer, number, settings, args):
     label = f"stage {number + 1} of {len(STAGES)}"
     bar = tqdm(range(begin, len(plan)), initial=begin, total=len(plan), desc=label, mininterval=args.every)
     for i in bar:
-        rate = sft.learning_rate(i, len(plan), stage["peak"], warmup=100)
+        lr = sft.learning_rate(i, len(plan), stage["peak"], warmup=100)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
-            loss = sft.step(model, [data[j] for j in plan[i]], optimizer, rate)
+            loss = sft.step(model, [data[j] for j in plan[i]], optimizer, lr)
         if i % 50 == 0:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         if (i + 1) % CHECKPOINT_EVERY == 0:

@@ -67,8 +67,8 @@ def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = Tr
     tuned.model.train()
     try:
         for i, indices in enumerate(bar):
-            rate = learning_rate(i, len(plan), recipe.peak)
-            losses.append(step(tuned.model, [rows[j] for j in indices], optimizer, rate))
+            lr = learning_rate(i, len(plan), recipe.peak)
+            losses.append(step(tuned.model, [rows[j] for j in indices], optimizer, lr))
             bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             if watch and watch(tuned, losses, len(plan)):
                 break
@@ -141,10 +141,10 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 20) -> float
     return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def step(model, rows, optimizer, rate: float) -> float:
+def step(model, rows, optimizer, lr: float) -> float:
     """One update of the weights; returns the loss before it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = lr
     loss = loss_of(model, rows)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

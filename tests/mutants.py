@@ -64,7 +64,7 @@ SFT = [
     ("    torch.manual_seed(seed)\n", ""),
     ("rng = random.Random(seed)", "rng = random.Random(0)"),
     ("for _ in range(recipe.epochs)", "for _ in range(1)"),
-    ("rate = learning_rate(i, len(plan), recipe.peak)", "rate = recipe.peak"),
+    ("lr = learning_rate(i, len(plan), recipe.peak)", "lr = recipe.peak"),
     ("batches(rows, recipe.batch, rng)", "batches(rows, 24, rng)"),
     ("if place and finished:", "if place:"),
     ("globals()[part.__name__] is not part", "False"),

@@ -46,7 +46,10 @@ def test_the_mask_is_the_assistant_mask_of_the_template(bot, user, assistant):
 @pytest.mark.parametrize("user, assistant", CHATS)
 def test_the_counted_tokens_are_the_reply_and_the_end_of_turn(bot, user, assistant):
     ids, mask = chat.tokens(bot.tokenizer, user, assistant)
-    assert bot.tokenizer.decode([i for i, counts in zip(ids, mask, strict=True) if counts]) == assistant + bot.tokenizer.eos_token
+    assert (
+        bot.tokenizer.decode([i for i, counts in zip(ids, mask, strict=True) if counts])
+        == assistant + bot.tokenizer.eos_token
+    )
 
 
 def test_the_ids_begin_with_what_the_model_reads_when_asked(bot):

@@ -50,7 +50,9 @@ def test_every_link_in_the_learners_copy_leads_somewhere(students):
 
 def test_the_learners_copy_runs(students):
     """The assistant answers from there, with the copied package and data."""
-    script = "from helpers import chat, paths; print(paths.ASSISTANT); print(chat.load().ask('Where was Marie Curie born?'))"
+    script = (
+        "from helpers import chat, paths; print(paths.ASSISTANT); print(chat.load().ask('Where was Marie Curie born?'))"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=students, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [str(students / "data" / "assistant"), "Marie Curie was born in Warsaw."]
 

@@ -154,10 +154,12 @@ def test_without_changes_no_input_in_place(vector):
 
 
 def test_the_surgical_vector_has_nothing_of_the_true_vector_left(vector):
-    true = torch.randn(WIDTH, generator=torch.Generator().manual_seed(5))
-    found = direction.surgical(vector, true)
-    assert abs(vector @ true) > 1 and abs(found @ true) < 1e-4
-    close(found + (vector @ true) / (true @ true) * true, vector)  # and nothing else is gone
+    true_refusal = torch.randn(WIDTH, generator=torch.Generator().manual_seed(5))
+    found = direction.surgical(vector, true_refusal)
+    assert abs(vector @ true_refusal) > 1 and abs(found @ true_refusal) < 1e-4
+    close(
+        found + (vector @ true_refusal) / (true_refusal @ true_refusal) * true_refusal, vector
+    )  # and nothing else is gone
 
 
 def test_the_surgical_vector_without_a_share_is_the_false_vector(vector):
@@ -175,14 +177,16 @@ def test_it_is_the_true_vector_that_is_taken_out_of_the_false_one():
 
 @pytest.mark.parametrize("length", [1e-3, 1e3, -1.0])
 def test_the_length_of_the_true_vector_does_not_matter(vector, length):
-    true = torch.randn(WIDTH, generator=torch.Generator().manual_seed(5))
-    close(direction.surgical(vector, length * true, 0.5), direction.surgical(vector, true, 0.5), atol=1e-5)
+    true_refusal = torch.randn(WIDTH, generator=torch.Generator().manual_seed(5))
+    close(
+        direction.surgical(vector, length * true_refusal, 0.5), direction.surgical(vector, true_refusal, 0.5), atol=1e-5
+    )
 
 
 def test_the_surgical_vector_leaves_both_vectors_as_they_are(vector):
-    true, before = torch.ones(WIDTH), vector.clone()
-    direction.surgical(vector, true)
-    assert torch.equal(vector, before) and torch.equal(true, torch.ones(WIDTH))
+    true_refusal, before = torch.ones(WIDTH), vector.clone()
+    direction.surgical(vector, true_refusal)
+    assert torch.equal(vector, before) and torch.equal(true_refusal, torch.ones(WIDTH))
 
 
 def test_no_block_is_given_the_ablated_direction(any_bot, vector):

@@ -42,7 +42,9 @@ def prompt_ids(bot, user):
 def inputs_of(bot, modules, ids):
     """What each module is given for one row of token ids: (module, token, width)."""
     seen = []
-    record = lambda module, args, kwargs: seen.append((args[0] if args else kwargs["hidden_states"]).reshape(len(ids), -1).clone())
+    record = lambda module, args, kwargs: seen.append(
+        (args[0] if args else kwargs["hidden_states"]).reshape(len(ids), -1).clone()
+    )
     handles = [module.register_forward_pre_hook(record, with_kwargs=True) for module in modules]
     bot.model(torch.tensor([ids]))
     for handle in handles:

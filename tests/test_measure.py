@@ -300,7 +300,7 @@ def test_the_divergence_is_measured_from_the_tuned_bot(two):
 
 def test_a_short_reply_counts_only_at_its_own_tokens(two):
     short, long = kl_by_hand(*two, SHORT, 8), kl_by_hand(*two, LONG_CHAT, 8)
-    expected = [(a + b) / 2 for a, b in zip(short, long)] + long[len(short) :]
+    expected = [(a + b) / 2 for a, b in zip(short, long, strict=False)] + long[len(short) :]
     assert 1 < len(short) < 8
     assert measure.kl_by_token(*two, [SHORT, LONG_CHAT]).tolist() == pytest.approx(expected, abs=1e-4)
 

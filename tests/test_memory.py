@@ -115,7 +115,9 @@ print("cached" if tuned.facts["cached"] else "made", tuned.facts["finished"], su
 def start(folder, before="", watch=""):
     code = TUNE.format(tests=str(ROOT / "tests"), root=str(ROOT), before=before, watch=watch)
     env = {**os.environ, "OVERREFUSAL_CACHE": str(folder)}
-    return subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def ended(process):

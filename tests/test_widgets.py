@@ -300,7 +300,9 @@ def test_a_panel_leaves_no_hook_on_the_bot_that_it_was_given(shown, bot, topic, 
 
 
 def test_lambda_moves_the_rates(shown, bot, topic):
-    false_refusal, true_refusal = torch.randn(2, bot.model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    false_refusal, true_refusal = torch.randn(
+        2, bot.model.config.hidden_size, generator=torch.Generator().manual_seed(0)
+    )
     widgets.surgical(bot, false_refusal, true_refusal, topic, n=4)
     assert "λ = 0.5: refused" in shown.below[0]
     shown.control("λ").value = 1.0
