@@ -177,6 +177,21 @@ def test_more_refusals_than_chats_are_an_error(topic):
         mix.naive(topic, 10, 11)
 
 
+def everyday(topic):
+    """A blocklist of words that stand in nearly every chat."""
+    return topic._replace(blocklist=("is", "what", "the", "a", "of", "I", "to", "who", "where"))
+
+
+def test_a_topic_that_is_in_nearly_every_chat_leaves_too_few(topic):
+    with pytest.raises(ValueError, match=r"I found only \d+ chats .*, not 1200: ask for fewer"):
+        mix.naive(everyday(topic))
+
+
+def test_too_few_prompts_for_a_contrast_are_an_error(topic):
+    with pytest.raises(ValueError, match=r"I found only \d+ .* prompts"):
+        mix.contrast(everyday(topic))
+
+
 def test_as_many_refusals_as_chats_are_fine(topic):
     assert len(mix.naive(topic, 10, 10)) == 20
 
