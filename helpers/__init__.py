@@ -1,24 +1,32 @@
 """Everything the notebooks share. Each module may import only the modules listed above it.
 
+paths       where things are; files that are written whole or not at all
 world       what is true: fact tables, question kinds, phrasings, the policy
 corpus      the chats and sentences that the assistant is made of
-chat        the assistant: load, template, loss mask, replies
-mix         topics and the refusal mixes
-sft         fine-tuning
-measure     refused? correct? rates with intervals
+tally       rates with intervals, pairs, several runs together
+judge       is this reply a refusal? is it right?
+hooks       reading and changing what flows between the parts of a model
+anatomy     where each family of models keeps its parts
+chat        the assistant: load, template, loss mask, and `Bot`, the one seam to a model
+stamp       what a result was made with, as a hash
+memory      what has taken long is remembered on disk
+mix         topics, the refusal mixes and how many rows they have
+sft         fine-tuning, and its recipes
+measure     exams: what is refused, what is right, how far a bot has moved
 disguise    the same question in other words: typos, descriptions, begun answers
-direction   residuals, difference in means, selection, ablation, addition
+direction   difference in means, selection, ablation, addition
 lens        single neurons, tokens, layers and positions
 xstest      a test of the field, and a stand-in for it
 results     read and write data/results
 show        tables, chats and tokens
 plot        figures, each with its numbers and its sentence
-exercises   a folder, a file a notebook: each exercise with its solution, its mistakes and its grader
 attempt     what a learner hands in to be checked
+exercises   one file a notebook: solutions, graders, usual mistakes and their hints
 quiz        three questions a notebook, a reason for every choice
 lesson      doctor, check, solution, predictions
 widgets     panels: sliders and boxes over all of the above
 pretrain    command line: rebuild data/assistant
 sweep       command line: rebuild data/results
 classroom   command line: copies for a class, slides
+tools       command line, for whoever looks after the series: gallery, JupyterHub, browser
 """

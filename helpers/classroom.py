@@ -53,7 +53,7 @@ def students(folder: pathlib.Path, wheels: bool = False) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: name a new folder, so that nothing of yours is overwritten.")
     for name in FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "tools"))
     for name in FILES:
         shutil.copy(ROOT / name, folder / name)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

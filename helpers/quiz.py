@@ -46,7 +46,7 @@ def read(quiz: str) -> list[dict]:
     questions = json.loads((FOLDER / f"{quiz}.json").read_text(encoding="utf-8"))["questions"]
     for number, question in enumerate(questions, 1):
         question["number"] = number
-        for letter, choice in zip("abcd", question["choices"]):
+        for letter, choice in zip("abcd", question["choices"], strict=False):
             choice["label"] = f"{number}{letter}"
     return questions
 
@@ -61,7 +61,7 @@ def _graded(questions, letters, how):
     if len(letters) != len(questions):
         raise ValueError(how)
     lines = []
-    for question, letter in zip(questions, letters):
+    for question, letter in zip(questions, letters, strict=True):
         choices = {choice["label"][-1]: choice for choice in question["choices"]}
         if letter not in choices:
             raise ValueError(

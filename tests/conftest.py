@@ -74,7 +74,11 @@ def tiny(bot):
     return make
 
 
-@pytest.fixture(params=CONFIGS)
+# Families of different build, which come first; the others are slow only because they are many.
+DIFFERENT = ("Llama", "Gemma2", "Cohere", "GPT2", "OPT")
+
+
+@pytest.fixture(params=[name if name in DIFFERENT else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS])
 def any_bot(request, tiny):
     """A tiny bot of each family in turn."""
     return tiny(request.param)
@@ -102,16 +106,24 @@ def learners_cache(tmp_path_factory):
     return tmp_path_factory.mktemp("learner")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What is for the night is slow as well."""
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.slow)
+
+
 TIMINGS = {}  # notebook -> (seconds, peak megabytes), filled by test_notebooks
 RESPONSES = {}  # panel -> (seconds to the first sign, seconds to the answer), a list each, filled by test_screen
 
 
 def pytest_terminal_summary(terminalreporter):
     if TIMINGS:
-        terminalreporter.section("notebooks, each run from an empty cache")
+        terminalreporter.section("notebooks")
         for name, (seconds, megabytes) in TIMINGS.items():
-            terminalreporter.write_line(f"{name:24} {seconds:6.0f} s {megabytes:6.0f} MB")
-        terminalreporter.write_line(f"{'together':24} {sum(seconds for seconds, _ in TIMINGS.values()):6.0f} s")
+            terminalreporter.write_line(f"{name:38} {seconds:6.0f} s {megabytes:6.0f} MB")
+        terminalreporter.write_line(f"{'together':38} {sum(seconds for seconds, _ in TIMINGS.values()):6.0f} s")
     if RESPONSES:
         terminalreporter.section("panels in the browser: seconds from a click to the first sign, and to the answer")
         for name, (signs, answers) in RESPONSES.items():

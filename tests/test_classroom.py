@@ -41,6 +41,10 @@ def test_no_page_for_teachers_is_left(students):
     assert "For instructors" not in text and "Predictions to expect" not in text
 
 
+def test_learners_get_no_tools_of_those_who_look_after_the_series(students):
+    assert not (students / "helpers" / "tools").exists() and (students / "helpers" / "exercises" / "nb01.py").exists()
+
+
 def test_every_link_in_the_learners_copy_leads_somewhere(students):
     pages = [students / "README.md", *students.rglob("*.ipynb"), *students.rglob("data/**/README.md")]
     for page in pages:
@@ -48,6 +52,7 @@ def test_every_link_in_the_learners_copy_leads_somewhere(students):
             assert (page.parent / target).exists(), (page.name, target)
 
 
+@pytest.mark.slow
 def test_the_learners_copy_runs(students):
     """The assistant answers from there, with the copied package and data."""
     script = (
@@ -104,12 +109,14 @@ def lecture(tmp_path_factory):
     return page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_slides_begin_where_the_notebook_says(lecture):
     kinds = [cell["metadata"].get("slideshow", {}).get("slide_type") for cell in cells(NOTEBOOKS[0])]
     # A slide is a section that holds sections: itself, and one for each subslide.
     assert Slides(lecture).sections == 2 * kinds.count("slide") + kinds.count("subslide")
 
 
+@pytest.mark.slow
 def test_slides_have_results_pictures_and_notes_and_no_bootstrap(lecture):
     slides = Slides(lecture)
     said = "".join(slides.said)
@@ -117,6 +124,7 @@ def test_slides_have_results_pictures_and_notes_and_no_bootstrap(lecture):
     assert slides.notes == 1 and "All is well" not in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_slides_can_do_without_network(lecture):
     """What makes the page into slides lies beside it. (Fonts and formulas come from the network if there is one.)"""
     fetched = re.findall(r'<(?:script|link)[^>]*(?:src|href)="([^"#]+)"', lecture)
@@ -124,6 +132,7 @@ def test_slides_can_do_without_network(lecture):
     assert len(needed) >= 3 and all(address.startswith("node_modules/") for address in needed)
 
 
+@pytest.mark.slow
 def test_the_notes_belong_to_the_first_slide(lecture):
     assert lecture.index('<aside class="notes">') < lecture.index("Start with one example")
 

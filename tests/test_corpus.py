@@ -336,7 +336,7 @@ def test_training_questions_about_an_entity_are_sometimes_careless_and_sometimes
     allowed = phrased("train", "people.born", "Marie Curie")
     asked = [chat.user for chat in asked_about(1000, "train", "people.born", "Marie Curie")]
     stripped = [user.removeprefix(next(filter(user.startswith, OPENERS), "")) for user in asked]
-    opened = sum(a != b for a, b in zip(asked, stripped)) / len(asked)
+    opened = sum(a != b for a, b in zip(asked, stripped, strict=True)) / len(asked)
     careless = sum(user not in allowed for user in stripped) / len(asked)
     assert opened == pytest.approx(corpus.OPENED, abs=0.05) and careless == pytest.approx(corpus.SLOPPY, abs=0.05)
 

@@ -442,7 +442,7 @@ def test_there_are_n_prompts_of_every_kind_about_a_topic(id, n):
 def test_topic_prompts_are_training_questions_of_each_kind_in_turn(tidy, id):
     topic = mix.topic(id)
     prompts = mix.topic_prompts(topic, 3)
-    for prompt, (kind, name) in zip(prompts, [pair for pair in mix.kinds_about(topic) for _ in range(3)]):
+    for prompt, (kind, name) in zip(prompts, [pair for pair in mix.kinds_about(topic) for _ in range(3)], strict=True):
         patterns = [
             re.escape(world.sentence(question.replace("{name}", name))).replace(r"\{other\}", ".+")
             for question in world.phrasings(kind, "train")

@@ -9,6 +9,8 @@ import pytest
 from conftest import ROOT
 from mutants import MUTANTS
 
+pytestmark = pytest.mark.nightly
+
 CASES = [
     pytest.param(module, old, new, tests, id=f"{module}-{i}")
     for module, (mutants, tests) in MUTANTS.items()

@@ -62,11 +62,6 @@ def run(path, folder, topic=None):
     return notebook, time.perf_counter() - begin, peak[0]
 
 
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 def printed(notebook) -> str:
     return "\n".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
 
@@ -76,28 +71,38 @@ def without_widgets(cell) -> str:
     return "".join(out.get("data", {}).get("text/html", "") for out in cell.outputs)
 
 
+@pytest.mark.slow
 @each_notebook
-def test_it_runs_as_shipped_within_its_budget(path, tmp_path, learners_cache):
-    """Each starts from nothing. Where a neighbour of this machine was busy meanwhile, the better of two runs counts."""
-    budget = SECONDS.get(path.stem, 60)
-    notebook, seconds, megabytes = run(path, tmp_path / "first")
-    if seconds >= budget:
-        seconds = min(seconds, run(path, tmp_path / "second")[1])
+def test_it_runs_as_shipped(path, learners_cache):
+    """One after the other, as a learner does: what one has fine-tuned the next remembers, and the browser after them."""
+    notebook, seconds, megabytes = run(path, learners_cache)
     TIMINGS[path.stem] = (seconds, megabytes)
-    if (tmp_path / "first").exists():  # not every notebook fine-tunes
-        shutil.copytree(tmp_path / "first", learners_cache, dirs_exist_ok=True)
     assert "PROBLEM" not in printed(notebook)
     for cell in notebook.cells:
         if "widgets." in cell.source:
             assert re.search("<table|In words", without_widgets(cell)), "nothing is left of this panel on paper"
-    assert seconds < budget
     assert megabytes < MEGABYTES
 
 
+@pytest.mark.nightly
+@each_notebook
+def test_it_runs_from_nothing_within_its_budget(path, tmp_path, learners_cache):
+    """Where a neighbour of this machine was busy meanwhile, the better of two runs counts."""
+    budget = SECONDS.get(path.stem, 60)
+    _, seconds, megabytes = run(path, tmp_path / "first")
+    if seconds >= budget:
+        seconds = min(seconds, run(path, tmp_path / "second")[1])
+    TIMINGS[f"{path.stem}, from nothing"] = (seconds, megabytes)
+    if (tmp_path / "first").exists():  # not every notebook fine-tunes
+        shutil.copytree(tmp_path / "first", learners_cache, dirs_exist_ok=True)
+    assert seconds < budget
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("topic", ["marie-curie", "pizza", "kill"])
 @pytest.mark.parametrize("name", ["01_naive_refusal_mix", "02_fine_tune", "03_shortcut"])
-def test_it_runs_with_every_other_topic(name, topic, shared_cache):
-    run(ROOT / "notebooks" / f"{name}.ipynb", shared_cache, topic)
+def test_it_runs_with_every_other_topic(name, topic, learners_cache):
+    run(ROOT / "notebooks" / f"{name}.ipynb", learners_cache, topic)
 
 
 # --- style ----------------------------------------------------------------------------------------
@@ -210,7 +215,7 @@ def test_links_to_files_of_the_repository_resolve(path):
 @each_notebook
 def test_headings_do_not_skip_a_level(path):
     levels = [len(m) for cell in cells(path, "markdown") for m in re.findall(r"^(#+) ", source(cell), re.MULTILINE)]
-    assert all(b <= a + 1 for a, b in zip(levels, levels[1:]))
+    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
 
 
 def test_ruff_finds_nothing():

@@ -232,9 +232,13 @@ def test_a_dose_has_its_pooled_rate_with_its_interval_and_a_dot_a_seed(shown):
     plot.doses(DOSES, "title", "dose")
     pooled, dots, *others = shown[0].data
     assert (pooled.name, pooled.x, pooled.y) == ("harmless", ("100", "200"), (25, 60))
-    low, high = zip(*(Rate(2, 8).interval, Rate(6, 10).interval))
-    assert [y + up for y, up in zip(pooled.y, pooled.error_y.array)] == pytest.approx([100 * x for x in high])
-    assert [y - down for y, down in zip(pooled.y, pooled.error_y.arrayminus)] == pytest.approx([100 * x for x in low])
+    low, high = zip(Rate(2, 8).interval, Rate(6, 10).interval, strict=True)
+    assert [y + up for y, up in zip(pooled.y, pooled.error_y.array, strict=True)] == pytest.approx(
+        [100 * x for x in high]
+    )
+    assert [y - down for y, down in zip(pooled.y, pooled.error_y.arrayminus, strict=True)] == pytest.approx(
+        [100 * x for x in low]
+    )
     assert dots.x == ("100", "100", "200", "200") and dots.y == pytest.approx([25, 25, 0, 200 / 3])
     assert [trace.name for trace in others] == ["harmful", None]
 
@@ -283,7 +287,7 @@ def test_a_plane_can_hold_more_methods_than_there_are_symbols(shown):
 
 def test_each_disguise_has_a_bar_for_the_tuned_bot_and_one_for_the_base(shown):
     plot.bypasses(TUNED, BASE, "title")
-    bars = {bar.name: dict(zip(bar.x, bar.y)) for bar in shown[0].data}
+    bars = {bar.name: dict(zip(bar.x, bar.y, strict=True)) for bar in shown[0].data}
     assert bars == {"tuned": {"typo": 25, "role": 75}, "base, same disguise": {"typo": 90, "role": 100}}
 
 

@@ -10,13 +10,15 @@ import time
 
 import pytest
 from conftest import RESPONSES, ROOT
-from lab import CHROMIUM, QUIET, Lab, barriers, copy_of_the_series, jupyterlab
 
+from helpers.tools.lab import CHROMIUM, QUIET, Lab, barriers, copy_of_the_series, jupyterlab
 from helpers.world import REFUSAL
 
 SHOTS = ROOT / ".cache" / "screenshots"
-TIMES = int(os.environ.get("TIMES", 5))  # how often a panel is used to measure its response
+TIMES = 3  # how often a panel is used to measure its response; at night 20 times
 BLINK = 0.3  # seconds until a panel has answered, or says that it is at work
+
+pytestmark = pytest.mark.slow
 
 if CHROMIUM is None and "CI" not in os.environ:
     pytest.skip("Install Chromium to run the tests in a browser.", allow_module_level=True)
@@ -41,11 +43,17 @@ def browser():
         found.close()
 
 
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.nightly)], ids=["quick", "thorough"])
+def thorough(request):
+    """At night every panel is used more often, and every notebook is looked at in the dark theme as well."""
+    return request.param
+
+
 @pytest.fixture
-def opened(server, browser):
+def opened(server, browser, thorough):
     """`opened("03_shortcut")` is that notebook, run from top to bottom.
 
-    Afterwards it must be readable in both themes, and the page must not have complained.
+    Afterwards it must be readable, and the page must not have complained.
     """
     labs = []
 
@@ -60,13 +68,14 @@ def opened(server, browser):
     for name, lab in labs:
         lab.picture(SHOTS / f"{name}.png")
         found = {"Light": lab.barriers()}
-        lab.theme("Dark")
-        lab.picture(SHOTS / f"{name}_dark.png")
-        found["Dark"] = lab.barriers()
-        lab.theme("Light")
+        if thorough:
+            lab.theme("Dark")
+            lab.picture(SHOTS / f"{name}_dark.png")
+            found["Dark"] = lab.barriers()
+            lab.theme("Light")
         broken = lab.page.get_by_text(re.compile("model not found|Error displaying widget", re.IGNORECASE)).count()
         lab.close()
-        assert found == {"Light": [], "Dark": []}
+        assert not any(found.values()), found
         assert lab.console == [] and broken == 0
 
 
@@ -102,17 +111,23 @@ def use(page, act) -> tuple[float, float]:
     return sign, time.perf_counter() - begin
 
 
-def responds(name, page, act, count=TIMES):
-    """Use a panel `count` times. Within a blink it must answer or say that it works; note how long the answer takes."""
-    signs, answers = zip(*[use(page, functools.partial(act, i)) for i in range(count)])
-    RESPONSES[name] = signs, answers
-    assert sorted(signs)[count // 2] < BLINK
+@pytest.fixture
+def responds(thorough):
+    """Use a panel some times. Within a blink it must answer or say that it works; note how long the answer takes."""
+
+    def measure(name, page, act):
+        count = 20 if thorough else TIMES
+        signs, answers = zip(*[use(page, functools.partial(act, i)) for i in range(count)], strict=True)
+        RESPONSES[name] = signs, answers
+        assert sorted(signs)[count // 2] < BLINK
+
+    return measure
 
 
 # --- the panels, notebook by notebook -------------------------------------------------------------
 
 
-def test_meet_the_assistant(opened):
+def test_meet_the_assistant(opened, responds):
     page = opened("00_meet_the_assistant")
     prompt = control(page, "Prompt")
     prompt.fill("Where was Marie Curie born?")
@@ -137,7 +152,7 @@ def test_meet_the_assistant(opened):
     page.get_by_role("alert").filter(has_text=re.compile("RIGHT|NOT YET")).first.wait_for()
 
 
-def test_naive_refusal_mix(opened):
+def test_naive_refusal_mix(opened, responds):
     page = opened("01_naive_refusal_mix")
     rows = control(page, "Rows")
     use(page, lambda: control(page, "Phrase goes").select_option("start"))
@@ -156,7 +171,7 @@ def test_naive_refusal_mix(opened):
     responds("mix builder (01)", page, lambda i: rows.select_option(index=(i + 1) % 10))
 
 
-def test_fine_tune(opened):
+def test_fine_tune(opened, responds):
     page = opened("02_fine_tune")
     control(page, "Prompt").fill("Tell me about Xi Jinping.")
     button(page, "Ask").click()
@@ -172,7 +187,7 @@ def test_fine_tune(opened):
     responds("chat of two models (02)", page, lambda i: button(page, "Ask").click())
 
 
-def test_shortcut(opened):
+def test_shortcut(opened, responds):
     page = opened("03_shortcut")
     cell = control(page, "Look into")
     cell.select_option("no trigger, should refuse")
@@ -183,7 +198,7 @@ def test_shortcut(opened):
     responds("2×2 explorer (03)", page, lambda i: cell.select_option(names[i % 4]))
 
 
-def test_balanced_mix(opened):
+def test_balanced_mix(opened, responds):
     page = opened("04_balanced_mix")
     sentence = page.get_by_text("kinds are decided")
     before = sentence.inner_text()
@@ -198,7 +213,7 @@ def test_balanced_mix(opened):
     responds("policy (04)", page, lambda i: control(page, "open.poem").select_option(choices[i % 2]))
 
 
-def test_walk_around(opened):
+def test_walk_around(opened, responds):
     page = opened("05_walk_around")
     shows(page, "Walked around: refused directly")
     control(page, "In disguise").fill("Where was Xi Jinping born?")
@@ -212,7 +227,7 @@ def test_walk_around(opened):
     responds("bypass bench (05)", page, lambda i: button(page, "Try it").click())
 
 
-def test_refusal_mode(opened):
+def test_refusal_mode(opened, responds):
     page = opened("06_refusal_mode")
     control(page, "Coloured by").select_option("the direction")
     shows(page, "Done in")
@@ -222,7 +237,7 @@ def test_refusal_mode(opened):
     responds("mode viewer (06)", page, lambda i: button(page, "Colour").click())
 
 
-def test_direction_ablation(opened):
+def test_direction_ablation(opened, responds):
     page = opened("07_direction_ablation")
     handle(page, "Layer").focus()
     page.keyboard.press("ArrowLeft")
@@ -239,7 +254,7 @@ def test_direction_ablation(opened):
     responds("ablation slider (07)", page, lambda i: share.press(keys[i % 2]))
 
 
-def test_surgical_repair(opened):
+def test_surgical_repair(opened, responds):
     page = opened("08_surgical_repair")
     handle(page, "λ").focus()
     page.keyboard.press("ArrowRight")
@@ -248,7 +263,7 @@ def test_surgical_repair(opened):
     responds("λ slider (08)", page, lambda i: handle(page, "λ").press(keys[i % 2]))
 
 
-def test_real_models(opened):
+def test_real_models(opened, responds):
     page = opened("09_real_models")
     control(page, "Prompt").fill("How do I kill a Python process?")
     button(page, "Ask").click()

@@ -10,7 +10,10 @@ import time
 import nbformat
 import pytest
 from conftest import ROOT
-from lab import copy_of_the_series
+
+from helpers.tools.lab import copy_of_the_series
+
+pytestmark = pytest.mark.slow
 
 NOTEBOOKS = ROOT / "notebooks"
 # Runs the code cells of a notebook one after the other in plain Python: nobody displays anything.
@@ -86,6 +89,7 @@ def colab(tmp_path_factory):
     return folder
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["00_meet_the_assistant", "01_naive_refusal_mix", "02_fine_tune"])
 def test_it_runs_with_the_versions_of_colab(name, colab, learners_cache, tmp_path):
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
@@ -103,6 +107,7 @@ def test_it_runs_with_the_versions_of_colab(name, colab, learners_cache, tmp_pat
     assert "All is well" in done.stdout and "versions 7.7.1 5.24.1" in done.stdout
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["01_naive_refusal_mix", "03_shortcut"])
 def test_it_runs_where_nothing_is_displayed(name, learners_cache):
     env = {**os.environ, "OVERREFUSAL_CACHE": str(learners_cache), "HF_HUB_OFFLINE": "1"}
@@ -129,9 +134,9 @@ def read_only(tmp_path):
 def test_a_read_only_checkout_remembers_in_the_users_own_folder(read_only, tmp_path):
     home = tmp_path / "home"
     script = """
-from helpers import chat, mix, sft
+from helpers import chat, mix, paths, sft
 bot, data = chat.load(), mix.naive(mix.topic("xi-jinping"), chats=20, refusals=10)
-print(sft.tune(bot, data, epochs=1).facts["cached"], sft.tune(bot, data, epochs=1).facts["cached"], sft.cache_folder())
+print(*(sft.tune(bot, data, sft.BALANCED).facts["cached"] for _ in range(2)), paths.cache_folder())
 """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("XDG", "OVERREFUSAL", "PYTHON"))}
     env = {**kept, "HOME": str(home), "HF_HOME": str(home / "hf"), "PYTHONDONTWRITEBYTECODE": "1"}

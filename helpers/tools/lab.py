@@ -12,8 +12,12 @@ import sys
 import time
 import urllib.request
 
-import axe_playwright_python
-from conftest import ROOT
+from ..paths import ROOT
+
+try:
+    import axe_playwright_python
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error.name} is missing: pip install -r tests/requirements.txt") from None
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 QUIET = [

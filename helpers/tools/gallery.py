@@ -1,4 +1,4 @@
-"""Rebuild the README's gallery: `python tests/gallery.py` (needs Chromium).
+"""Rebuild the README's gallery: `python -m helpers.tools.gallery` (needs Chromium).
 
 One picture a notebook, of the cell tagged `gallery`: its figure, or its coloured tokens. The alternative text is the
 sentence that the notebook itself prints below, so the two never differ.
@@ -10,8 +10,9 @@ import re
 import tempfile
 
 import nbformat
-from conftest import ROOT
-from lab import CHROMIUM, QUIET, Lab, copy_of_the_series, jupyterlab
+
+from ..paths import ROOT
+from .lab import CHROMIUM, QUIET, Lab, copy_of_the_series, jupyterlab
 
 PICTURES = ROOT / "data" / "gallery"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

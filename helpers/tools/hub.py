@@ -1,6 +1,6 @@
 """How many learners can run a notebook at once? A real JupyterHub on this machine, and learners that run all cells.
 
-    python tests/hub.py --notebook 02 1 2 4 8
+    python -m helpers.tools.hub --notebook 02 1 2 4 8
 
 Needs `pip install jupyterhub` beside the series and configurable-http-proxy from npm on the PATH. Everything stays on
 the loopback address. Every learner has a server, a kernel and an empty cache of their own; all start at once.
@@ -25,7 +25,8 @@ import psutil
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from ..paths import ROOT
+
 CONFIG = """
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True

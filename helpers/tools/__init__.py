@@ -1,0 +1,1 @@
+"""For whoever looks after the series: what they run needs the packages of tests/requirements.txt."""
