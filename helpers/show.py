@@ -54,7 +54,7 @@ def supervised(bot, user: str, assistant: str) -> None:
 
 def supervised_html(texts: list[str], mask: list[int]) -> str:
     pieces = []
-    for text, counts in zip(texts, mask):
+    for text, counts in zip(texts, mask, strict=True):
         pieces.append(f"<u><b>[{_visible(text)}]</b></u>" if counts else _visible(text))
     counted = (
         f"<p>The loss counts {sum(mask)} of {len(mask)} tokens: those in [brackets]. · is a space, ⏎ a new line.</p>"
@@ -75,7 +75,7 @@ def strip(tokens: list[str], values: list[float], caption: str, darkest: float |
 def strip_html(tokens, values, caption, darkest=None) -> str:
     darkest = darkest or max(map(abs, values)) or 1
     pieces = []
-    for token, value in zip(tokens, values):
+    for token, value in zip(tokens, values, strict=True):
         red, green, blue = (230, 159, 0) if value > 0 else (86, 180, 233)
         pieces.append(
             '<span style="display:inline-block;text-align:center;margin:1px;padding:0 2px;color:black;'
@@ -83,10 +83,13 @@ def strip_html(tokens, values, caption, darkest=None) -> str:
             f"<small>{'+' if value > 0 else '−' if value < 0 else ''}{abs(value):.1f}</small></span>"
         )
     top = max(range(len(values)), key=lambda i: values[i])
+    words = f"Highest at token {top + 1} of {len(tokens)}, “{_visible(tokens[top])}” ({values[top]:.1f})."
+    if len(values) > 1 and len(set(values)) == 1:
+        words = f"All {len(tokens)} tokens have the same value, {values[0]:.1f}."
     return (
         f'<p><b>{escape(caption)}</b></p><p style="font-family:monospace;line-height:1.4;background:white">'
         + "".join(pieces)
-        + f"</p><p><b>In words.</b> Highest at token {top + 1} of {len(tokens)}, “{_visible(tokens[top])}” ({values[top]:.1f}).</p>"
+        + f"</p><p><b>In words.</b> {words}</p>"
     )
 
 
@@ -102,7 +105,7 @@ def bars_html(named: dict, title: str) -> str:
     """Rates as bars in a table: what a panel shows at once, without a figure."""
     rows = []
     for name, rate in named.items():
-        bar = f'<div style="width:{200 * rate.share:.0f}px;height:1em;background:{BLUE}"></div>'
+        bar = f'<div style="width:{200 * rate.share if rate.n else 0:.0f}px;height:1em;background:{BLUE}"></div>'
         rows.append(
             f'<tr><th scope="row" style="text-align:left">{escape(name)}</th>'
             f'<td style="text-align:left;width:210px">{bar}</td><td style="text-align:left">{escape(rate)}</td></tr>'

@@ -1,11 +1,17 @@
+import math
 import re
 
+import nbformat
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
+from conftest import ROOT
+from nbclient import NotebookClient
+from traitlets.config import Config
 
 from helpers import plot
-from helpers.measure import Rate
+from helpers.tally import Rate
 
 EVIL = """<script>alert("it's me")</script>"""
 SAFE = "&lt;script&gt;alert(&quot;it&#x27;s me&quot;)&lt;/script&gt;"
@@ -44,9 +50,9 @@ def heads(html):
 
 
 def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
-    figure = go.Figure()
-    plot.figure(figure, f"It rises. {EVIL}", [{"x": 1, "y": 42}])
-    assert shown[0] is figure
+    given = go.Figure(go.Scatter(y=[3, 4]))
+    found = plot.figure(given, f"It rises. {EVIL}", [{"x": 1, "y": 42}])
+    assert shown[0] is found and found.data == given.data
     assert f"<b>In words.</b> It rises. {SAFE}" in shown[1].data
     assert "The same numbers" in shown[1].data and ">42</td>" in shown[1].data
 
@@ -297,3 +303,218 @@ def test_a_disguise_without_refused_questions_is_named_last_and_in_words(shown):
     plot.bypasses(tuned, dict.fromkeys(tuned, none), "title")
     assert "correctly: role 75 %, typo 25 %" in shown[1].data
     assert "nan" not in shown[1].data and "nan" not in shown[0].data[0].text
+
+
+# --- what is drawn is what was measured -----------------------------------------------------------
+
+THIRD, HALF, NONE = Rate(1, 3), Rate(4, 8), Rate(0, 0)
+
+
+def ends(rate):
+    """How far the interval reaches below and above the share, in per cent."""
+    low, high = rate.interval
+    return pytest.approx(100 * (rate.share - low)), pytest.approx(100 * (high - rate.share))
+
+
+def test_losses_are_drawn_step_by_step(shown):
+    assert list(plot.losses([3.0, 2.0, 2.5]).data[0].y) == [3.0, 2.0, 2.5]
+
+
+def test_rates_are_bars_with_their_intervals_and_labels(shown):
+    bars, labels = plot.rates({"a": THIRD, "b": HALF}, "title", "axis").data
+    assert list(bars.x) == pytest.approx([100 / 3, 50]) and list(bars.y) == ["a", "b"]
+    for i, rate in enumerate((THIRD, HALF)):
+        assert (bars.error_x.arrayminus[i], bars.error_x.array[i]) == ends(rate)
+        assert labels.x[i] == pytest.approx(100 * rate.interval[1])
+    assert list(labels.text) == [" 33 %", " 50 %"]
+
+
+def test_the_four_cells_are_bars_of_both_rates(shown):
+    refused, right = plot.two_by_two(CELLS, "title").data
+    assert list(refused.y) == [25, 50, 75, 100] and list(right.y) == [75, 50, 25, 0]
+    assert list(refused.text) == ["25 %", "50 %", "75 %", "100 %"] and list(right.text) == [
+        "75 %",
+        "50 %",
+        "25 %",
+        "0 %",
+    ]
+    assert refused.marker.pattern.shape != right.marker.pattern.shape
+
+
+def test_counts_are_bars_with_their_numbers(shown):
+    rows = [{"reply": "a", "times": 2}, {"reply": "b", "times": 7}]
+    (bars,) = plot.counts(rows, "reply", "times", "title").data
+    assert list(bars.x) == [2, 7] and [name.strip() for name in bars.y] == ["a", "b"] and list(bars.text) == ["2", "7"]
+
+
+def test_texts_that_look_the_same_when_shortened_have_a_bar_each(shown):
+    rows = [{"reply": "x" * 99 + end, "times": n} for end, n in (("a", 1), ("b", 2))]
+    (bars,) = plot.counts(rows, "reply", "times", "title").data
+    assert len(set(bars.y)) == 2
+
+
+def test_the_log_odds_without_each_word_are_bars_beside_a_line(shown):
+    fig = plot.leave_one_out([("", 4.0), ("Where", 3.0), ("Xi", -2.5)], "title")
+    assert list(fig.data[0].y) == [3.0, -2.5] and list(fig.data[0].text) == ["3.0", "-2.5"]
+    assert fig.layout.shapes[0].y0 == fig.layout.shapes[0].y1 == 4.0
+
+
+def test_projections_are_all_drawn(shown):
+    boxes = plot.projections({"a": [1.0, 2.0], "b": [3.0]}, "title").data
+    assert [list(box.x) for box in boxes] == [[1.0, 2.0], [3.0]] and [box.name for box in boxes] == ["a", "b"]
+
+
+def test_before_and_after_are_bars_of_both_rates(shown):
+    before, after = {"e": {"refused": THIRD, "correct": HALF}}, {"e": {"refused": HALF, "correct": Rate(3, 4)}}
+    bars = plot.before_after(before, after, "title").data
+    assert [(bar.name, bar.y[0], bar.text[0]) for bar in bars] == [
+        ("refused, before", pytest.approx(100 / 3), "33"),
+        ("refused, after", 50, "50"),
+        ("correct, before", 50, "50"),
+        ("correct, after", 75, "75"),
+    ]
+
+
+def test_every_run_is_a_dot_at_its_measure(shown):
+    rows = [{"topic": "t", "r": Rate(1, 4)}, {"topic": "u", "r": Rate(3, 4)}, {"topic": "t", "r": Rate(2, 4)}]
+    t, u = plot.seeds(rows, {"m": lambda row: row["r"]}, "title").data
+    assert (list(t.x), list(t.y)) == (["m", "m"], [25, 50]) and (list(u.x), list(u.y)) == (["m"], [75])
+    assert "lowest" in shown[1].data and ">25.0 %</td>" in shown[1].data and ">50.0 %</td>" in shown[1].data
+
+
+def test_a_point_of_the_plane_is_where_its_rates_are(shown):
+    first, second = plot.plane(POINTS, "title", "freed", "kept").data
+    assert (first.x[0], first.y[0], second.x[0], second.y[0]) == (25, 75, 50, 100)
+    assert (first.error_x.arrayminus[0], first.error_x.array[0]) == ends(Rate(1, 4))
+    assert (first.error_y.arrayminus[0], first.error_y.array[0]) == ends(Rate(3, 4))
+
+
+def test_lines_begin_where_they_are_counted_from(shown):
+    first, second = plot.lines(CURVES, "title", "block", "log-odds", first=1).data
+    assert (first.x0, list(first.y), list(second.y)) == (1, CURVES["first"], CURVES["second"])
+
+
+def test_a_grid_draws_every_cell_where_it_belongs(shown):
+    (heat,) = plot.grid(GRID, ["block 0", "block 1"], ["a", "a", "b"], "title", "log-odds").data
+    assert [list(row) for row in heat.z] == GRID and list(heat.y) == ["block 0", "block 1"]
+    assert list(heat.x) == ["1. a", "2. a", "3. b"]
+
+
+# --- however many there are -----------------------------------------------------------------------
+
+MANY = {f"number {i}": [float(i), i + 1.0] for i in range(12)}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot.projections(MANY, "title"),
+        lambda: plot.lines(MANY, "title", "x", "y"),
+        lambda: plot.seeds([{"topic": n, "r": Rate(1, 2)} for n in MANY], {"m": lambda row: row["r"]}, "title"),
+        lambda: plot.plane({name: (Rate(1, 2), Rate(1, 2)) for name in MANY}, "title", "x", "y"),
+        lambda: plot.doses({name: {1: [Rate(1, 2)]} for name in MANY}, "title", "dose"),
+    ],
+    ids=["projections", "lines", "seeds", "plane", "doses"],
+)
+def test_as_many_are_drawn_as_are_given_and_each_has_its_own_look(draw, shown):
+    drawn = [part for part in draw().data if part.showlegend is not False]
+    assert [part.name for part in drawn] == list(MANY)
+    assert len({(part.marker.color or part.line.color, part.marker.symbol) for part in drawn}) == len(MANY)
+
+
+# --- sentences that follow the numbers ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values, word", [([1.0, 0.5], "falls"), ([0.5, 1.0], "rises"), ([1.0, 1.0], "stays")])
+def test_the_loss_moves_as_it_moves(values, word, shown):
+    plot.losses(values)
+    assert f"The loss {word} from" in shown[1].data
+
+
+def test_equally_frequent_replies_are_all_named(shown):
+    plot.counts([{"r": "a", "n": 3}, {"r": "b", "n": 3}, {"r": "c", "n": 1}], "r", "n", "title")
+    assert "2 are equally frequent, 3 n each: “b”, “a”." in shown[1].data
+
+
+def test_where_no_word_lowers_the_log_odds_none_is_named(shown):
+    plot.leave_one_out([("", 1.0), ("Is", 1.0), ("ice", 2.0)], "title")
+    assert "No word lowers them." in shown[1].data and "fall most" not in shown[1].data
+
+
+def test_where_all_are_alike_none_has_the_widest_range(shown):
+    plot.heat({"a": [HALF, HALF], "b": [THIRD, THIRD]}, ["0", "1"], "title")
+    assert "equally often in all columns" in shown[1].data
+
+
+def test_a_flat_dose_is_called_flat(shown):
+    plot.doses({"c": {1: [HALF], 2: [HALF]}}, "title", "dose")
+    assert "c: 50 % throughout" in shown[1].data
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot.rates({"a": NONE, "b": HALF}, "title", "axis"),
+        lambda: plot.two_by_two([CELLS[0] | {"refused": NONE}], "title"),
+        lambda: plot.before_after(
+            {"e": {"refused": NONE, "correct": HALF}}, {"e": {"refused": HALF, "correct": HALF}}, "t"
+        ),
+        lambda: plot.heat({"a": [NONE, HALF]}, ["0", "1"], "title"),
+        lambda: plot.plane({"a": (NONE, HALF)}, "title", "x", "y"),
+    ],
+    ids=["rates", "two_by_two", "before_after", "heat", "plane"],
+)
+def test_no_cases_are_called_so_and_not_drawn_as_zero(draw, shown):
+    fig = draw()
+    assert "no cases" in shown[1].data and "nan" not in shown[1].data
+    drawn = [part.to_plotly_json() for part in fig.data if part.mode != "text"]
+    numbers = np.concatenate([np.ravel(part[axis]) for part in drawn for axis in "xyz" if axis in part]).tolist()
+    assert any(isinstance(number, float) and math.isnan(number) for number in numbers)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot.losses([]),
+        lambda: plot.rates({}, "title", "axis"),
+        lambda: plot.bypasses({}, {}, "title"),
+        lambda: plot.two_by_two([], "title"),
+        lambda: plot.counts([], "r", "n", "title"),
+        lambda: plot.leave_one_out([("", 1.0)], "title"),
+        lambda: plot.projections({}, "title"),
+        lambda: plot.before_after({}, {}, "title"),
+        lambda: plot.seeds([], {}, "title"),
+        lambda: plot.heat({}, [], "title"),
+        lambda: plot.doses({}, "title", "dose"),
+        lambda: plot.lines({}, "title", "x", "y"),
+        lambda: plot.grid([], [], [], "title", "unit"),
+        lambda: plot.plane({}, "title", "x", "y"),
+    ],
+)
+def test_nothing_to_draw_is_one_sentence(draw):
+    with pytest.raises(ValueError, match="There is nothing to draw"):
+        draw()
+
+
+# --- shown once -----------------------------------------------------------------------------------
+
+
+def test_a_figure_is_shown_once_by_its_cell_and_again_by_another():
+    """As the last line of a cell its value would be shown a second time."""
+    cells = [
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom helpers import plot\nfig = plot.losses([2.0, 1.0])\nfig",
+        "fig",
+        "fig.update_layout(height=99)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    config = Config({"KernelManager": {"transport_encryption": "auto"}})
+    NotebookClient(notebook, timeout=60, kernel_name="python3", config=config).execute()
+    figures = [
+        sum("application/vnd.plotly.v1+json" in out.get("data", {}) for out in cell.outputs) for cell in notebook.cells
+    ]
+    assert figures == [1, 1, 1]
+
+
+def test_a_figure_that_is_given_back_can_be_changed(shown):
+    fig = plot.losses([2.0, 1.0])
+    assert isinstance(fig, go.Figure) and fig.update_layout(title="Mine").layout.title.text == "Mine"

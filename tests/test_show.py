@@ -3,6 +3,7 @@ import re
 import pytest
 
 from helpers import show
+from helpers.tally import Rate
 
 EVIL = """<script>alert("it's me")</script>"""
 SAFE = "&lt;script&gt;alert(&quot;it&#x27;s me&quot;)&lt;/script&gt;"
@@ -142,3 +143,21 @@ def test_a_strip_escapes_tokens_and_caption():
 def test_strip_displays_its_html(shown):
     show.strip(["a"], [1.0], "activation")
     assert [piece.data for piece in shown] == [show.strip_html(["a"], [1.0], "activation")]
+
+
+def test_a_strip_of_equal_values_has_no_highest_token():
+    found = show.strip_html(["a", "b"], [2.0, 2.0], "caption")
+    assert "All 2 tokens have the same value, 2.0." in found and "Highest" not in found
+
+
+def test_a_token_without_a_value_is_an_error_and_not_left_out():
+    with pytest.raises(ValueError):
+        show.strip_html(["a", "b"], [1.0], "caption")
+    with pytest.raises(ValueError):
+        show.supervised_html(["a", "b"], [1])
+
+
+def test_a_bar_is_as_long_as_its_rate_and_no_cases_have_none():
+    found = show.bars_html({"half": Rate(1, 2), "all": Rate(3, 3), "none": Rate(0, 0)}, "title")
+    assert [int(width) for width in re.findall(r"width:(\d+)px;height", found)] == [100, 200, 0]
+    assert "no cases" in found and "nan" not in found
