@@ -1,5 +1,7 @@
 """Every notebook, run from top to bottom as shipped, and read for style."""
 
+import ast
+import collections
 import json
 import math
 import os
@@ -16,6 +18,8 @@ import pytest
 from conftest import ROOT, TIMINGS
 from nbclient import NotebookClient
 from traitlets.config import Config
+
+from helpers import exercises
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # on two quiet cores; for every other notebook 60
@@ -192,13 +196,87 @@ def test_code_cells_are_short(path):
 
 
 def test_the_bootstrap_is_the_same_everywhere():
-    found = {
-        source(cell)
-        for path in NOTEBOOKS
-        for cell in cells(path, "code")
-        if "bootstrap" in cell["metadata"].get("tags", [])
-    }
+    found = {source(cell) for path in NOTEBOOKS for cell in cells(path, "code") if is_bootstrap(cell)}
     assert len(found) == 1
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def is_bootstrap(cell) -> bool:
+    return "bootstrap" in cell["metadata"].get("tags", [])
+
+
+def statements(path) -> list[ast.stmt]:
+    """What a notebook does after its first cell."""
+    return [statement for cell in cells(path, "code") if not is_bootstrap(cell) for statement in parsed(cell)]
+
+
+def parsed(cell) -> list[ast.stmt]:
+    return ast.parse(source(cell)).body
+
+
+def imported(statements) -> list[str]:
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    return [
+        (alias.asname or alias.name).partition(".")[0]
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+
+
+def bound(statements) -> list[str]:
+    """Every name that is given a meaning otherwise: by an assignment, a loop, a definition or an argument."""
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    stored = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    defined = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return stored + defined + [node.arg for node in nodes if isinstance(node, ast.arg)]
+
+
+def checked(statement) -> str | None:
+    """The name in `name = lesson.check(name)`; None for any other statement."""
+    found = re.fullmatch(r"(\w+) = lesson\.check\(\1\)", ast.unparse(statement))
+    return found and found[1]
+
+
+def calls(statement, name) -> bool:
+    return any(isinstance(node, ast.Call) and ast.unparse(node.func) == name for node in ast.walk(statement))
+
+
+def uses(statement, name) -> bool:
+    """Is the function called, or handed to another one?"""
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(statement))
+
+
+@pytest.mark.parametrize("name, exercise", exercises.found().items(), ids=list(exercises.found()))
+def test_the_notebook_goes_on_with_the_learners_function(name, exercise):
+    [path] = [path for path in NOTEBOOKS if path.name.startswith(exercise.notebook)]
+    made = statements(path)
+    [at] = [i for i, statement in enumerate(made) if checked(statement) == name]
+    assert any(uses(statement, name) for statement in made[at + 1 :]), f"{name} is checked and never used"
+
+
+@each_notebook
+def test_every_check_is_of_an_exercise_of_this_notebook(path):
+    found = [name for statement in statements(path) if (name := checked(statement))]
+    assert found == [name for name, exercise in exercises.found().items() if path.name.startswith(exercise.notebook)]
+    assert len(found) == sum(calls(statement, "lesson.check") for statement in statements(path))
+
+
+@each_notebook
+def test_a_name_keeps_its_meaning(path):
+    """What the first cell or an import has brought stays what it is, and a place or a vector is one and the same."""
+    [first] = [parsed(cell) for cell in cells(path, "code") if is_bootstrap(cell)]
+    rest = statements(path)
+    variables = [target for statement in first if isinstance(statement, ast.Assign) for target in statement.targets]
+    taken = {*imported(first), *bound(variables), *imported(rest)}
+    assert taken.intersection(bound(rest)) == set()
+    times = collections.Counter(bound(rest))
+    assert times["vector"] <= 1 and times["here"] <= 1
+
+
+# --- files ----------------------------------------------------------------------------------------
 
 
 def test_names_are_portable():
