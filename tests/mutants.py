@@ -140,6 +140,54 @@ MEMORY = [
 
 STAMP = [("[versions(), *parts]", "[*parts]"), ("{path.name} {path.stat().st_size} ", "")]
 
+PLOT = [
+    (
+        "    shares = [100 * rate.share for rate in named.values()]\n    low",
+        "    shares = [99 * rate.share for rate in named.values()]\n    low",
+    ),
+    ("low = [100 * (rate.share - rate.interval[0])", "low = [100 * (rate.share - rate.interval[1])"),
+    ("high = [100 * (rate.interval[1] - rate.share)", "high = [100 * rate.interval[1]"),
+    (
+        'error = dict(type="data", array=high, arrayminus=low, color',
+        'error = dict(type="data", array=low, arrayminus=high, color',
+    ),
+    ("x=[share + up if rate.n else 0 for", "x=[share if rate.n else 0 for"),
+    ("100 * row[key].share for family", "row[key].share for family"),
+    ("y=[100 * r.share for r in found],", "y=[100 - 100 * r.share for r in found],"),
+    ('return f"{100 * rate.share:.0f} %" if rate.n', 'return f"{100 * rate.share:.0f} %" if True'),
+    ("go.Bar(x=[row[count] for row in rows], y=names", "go.Bar(x=sorted(row[count] for row in rows)[::-1], y=names"),
+    ("fig.add_hline(y=whole", "fig.add_hline(y=lowest"),
+    (
+        "shares = [100 * rate.share for rate in found]\n        marker",
+        "shares = [rate.share for rate in found]\n        marker",
+    ),
+    ('("refused", "after", after, RED, "")', '("refused", "after", before, RED, "")'),
+    ("(name, 100 * of(run).share) for name, of", "(name, of(run).share) for name, of"),
+    (
+        "shares = [[100 * rate.share for rate in kinds[name]] for name in names]",
+        "shares = [[100 * rate.share for rate in kinds[name]] for name in kinds]",
+    ),
+    (
+        "up = [100 * (rate.interval[1] - rate.share) for rate in whole.values()]",
+        "up = [100 * (rate.interval[1]) for rate in whole.values()]",
+    ),
+    (
+        "down = [100 * (rate.share - rate.interval[0]) for rate in whole.values()]",
+        "down = [100 * (rate.share) for rate in whole.values()]",
+    ),
+    ("array=up, arrayminus=down", "array=down, arrayminus=up"),
+    ("(str(dose), 100 * rate.share) for dose, rates", "(str(dose), rate.share) for dose, rates"),
+    ("x=[str(dose)], y=[100 * rate.share]", "x=[str(dose)], y=[rate.share]"),
+    ("x0=first, y=values", "x0=0, y=values"),
+    ("(100 * (bound - rate.share) for bound in rate.interval)", "(100 * bound for bound in rate.interval)"),
+    ("array=[high], arrayminus=[-low]", "array=[-low], arrayminus=[high]"),
+    ("            x=[a],\n            y=[b],", "            x=[b],\n            y=[a],"),
+    ('"falls" if last < first', '"falls" if last > first'),
+    ("if lowest < whole else", "if True else"),
+    ("SYMBOLS[i % len(SYMBOLS)]", "SYMBOLS[0]"),
+    ("shares = [100 * rate.share for rate in rates if rate.n]", "shares = [100 * rate.share for rate in rates]"),
+]
+
 # Module -> its mutants, and the tests that must notice each of them.
 MUTANTS = {
     "direction": (DIRECTION, "test_direction.py"),
@@ -150,5 +198,6 @@ MUTANTS = {
     "chat": (CHAT, "test_chat.py test_direction.py"),
     "anatomy": (ANATOMY, "test_direction.py"),
     "memory": (MEMORY, "test_memory.py test_sft.py"),
+    "plot": (PLOT, "test_plot.py"),
     "stamp": (STAMP, "test_stamp.py test_sft.py"),
 }
