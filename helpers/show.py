@@ -7,11 +7,17 @@ Notable:
 
 import html
 
+import pandas
 from IPython.display import HTML, display
 
 from . import chat
 
 BLUE = "#0072B2"
+LEFT = [
+    {"selector": "th, td, caption", "props": "text-align:left"},
+    {"selector": "td", "props": "white-space:normal; max-width:34em"},
+    {"selector": "caption", "props": "font-weight:bold"},
+]
 
 
 def escape(text) -> str:
@@ -19,22 +25,20 @@ def escape(text) -> str:
 
 
 def table(rows: list[dict], caption: str = "") -> None:
-    """Rows of plain values as a table; the keys of the first row are the column heads."""
+    """Rows of plain values as a table; their keys are the column heads."""
     display(HTML(table_html(rows, caption)))
 
 
 def table_html(rows: list[dict], caption: str = "") -> str:
     if not rows:
         return f"<p>{escape(caption)}: nothing to show.</p>"
-    head = "".join(f'<th scope="col" style="text-align:left">{escape(key)}</th>' for key in rows[0])
-    body = "".join("<tr>" + "".join(_cell(value) for value in row.values()) + "</tr>" for row in rows)
-    caption = f'<caption style="text-align:left;font-weight:bold">{escape(caption)}</caption>' if caption else ""
-    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    frame = pandas.DataFrame([{escape(key): value for key, value in row.items()} for row in rows], dtype=object)
+    styled = frame.style.hide(axis="index").format(_told, na_rep="").set_table_styles(LEFT)
+    return styled.set_caption(escape(caption)).to_html()
 
 
-def _cell(value) -> str:
-    text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    return f'<td style="text-align:left;white-space:normal;max-width:34em">{escape(text)}</td>'
+def _told(value) -> str:
+    return escape(f"{value:.3g}" if isinstance(value, float) else value)
 
 
 def replies(bots: dict, prompts: list[str]) -> None:

@@ -158,3 +158,15 @@ def test_an_unknown_notebook_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         classroom.main(["slides", str(tmp_path / "slides"), "77"])
     assert "No notebook begins with '77'" in capsys.readouterr().err
+
+
+# --- tools ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tool", "needed"), [("gallery", "axe_playwright_python"), ("hub", "psutil")])
+def test_a_tool_without_its_packages_says_what_to_install(tool, needed):
+    script = f"import sys, runpy; sys.modules[{needed!r}] = None; runpy.run_module('helpers.tools.{tool}')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "pip install -r tests/requirements.txt" in done.stderr
+    assert "Traceback" not in done.stderr

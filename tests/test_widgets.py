@@ -98,6 +98,11 @@ def test_the_chat_panel_shows_every_reply_and_how_probable_refusing_is(shown, bo
     assert shown.below[0].count(html.escape(REFUSAL)) == 2
 
 
+def test_the_chat_panel_works_on_a_model_whose_refusals_nobody_has_listed(shown, tiny):
+    widgets.chat({"other": tiny("Qwen2", refusals=None)}, "Is ice cold?")
+    assert 'role="alert"' not in shown.below[0] and shown.below[0].count(" %") == 1
+
+
 @pytest.mark.parametrize("text", NASTY)
 def test_what_is_typed_into_the_chat_panel_is_escaped_and_kept(shown, bot, text):
     widgets.chat({"base": bot})

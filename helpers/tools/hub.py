@@ -21,11 +21,16 @@ import time
 import urllib.request
 import uuid
 
-import psutil
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 from ..paths import ROOT
+from . import MISSING
+
+try:
+    import psutil
+except ModuleNotFoundError as error:
+    raise SystemExit(MISSING.format(error.name)) from None
 
 CONFIG = """
 c.JupyterHub.authenticator_class = "dummy"

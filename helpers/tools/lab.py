@@ -13,11 +13,12 @@ import time
 import urllib.request
 
 from ..paths import ROOT
+from . import MISSING
 
 try:
     import axe_playwright_python
 except ModuleNotFoundError as error:
-    raise SystemExit(f"{error.name} is missing: pip install -r tests/requirements.txt") from None
+    raise SystemExit(MISSING.format(error.name)) from None
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 QUIET = [
