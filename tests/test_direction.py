@@ -647,6 +647,7 @@ def test_it_says_how_many_prompts_define_choose_and_were_dropped(planted):
     }
 
 
+@pytest.mark.slow
 def test_the_defaults_work_on_the_bundled_assistant(bot):
     harmful, harmless = mix.contrast(mix.topic("xi-jinping"), 100)
     found = direction.find(bot, harmful[:60], harmless[:60], validation=12)

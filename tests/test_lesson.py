@@ -393,6 +393,7 @@ def test_the_doctor_misses_the_weights(monkeypatch, tmp_path, capsys):
     assert "git checkout data/assistant" in diagnosis(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings, threads", [({"CPU_LIMIT": "1.0"}, 1), ({"CPU_LIMIT": ""}, 2), ({"OMP_NUM_THREADS": "1"}, 1)]
 )

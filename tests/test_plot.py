@@ -467,9 +467,10 @@ def test_a_flat_dose_is_called_flat(shown):
 def test_no_cases_are_called_so_and_not_drawn_as_zero(draw, shown):
     fig = draw()
     assert "no cases" in shown[1].data and "nan" not in shown[1].data
-    drawn = [part.to_plotly_json() for part in fig.data if part.mode != "text"]
-    numbers = np.concatenate([np.ravel(part[axis]) for part in drawn for axis in "xyz" if axis in part]).tolist()
-    assert any(isinstance(number, float) and math.isnan(number) for number in numbers)
+    drawn = [part for part in fig.data if part.type != "scatter" or part.mode != "text"]
+    axes = [part[axis] for part in drawn for axis in ("x", "y", "z") if axis in part]
+    numbers = [number for values in axes for row in values for number in np.ravel(row) if isinstance(number, float)]
+    assert any(map(math.isnan, numbers))
 
 
 @pytest.mark.parametrize(
@@ -499,6 +500,7 @@ def test_nothing_to_draw_is_one_sentence(draw):
 # --- shown once -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_figure_is_shown_once_by_its_cell_and_again_by_another():
     """As the last line of a cell its value would be shown a second time."""
     cells = [

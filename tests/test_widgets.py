@@ -175,6 +175,7 @@ def training(tiny):
     return widgets.Training(tiny("Llama"), DATA, ["Is ice cold?"], recipe=RECIPE)
 
 
+@pytest.mark.slow
 def test_training_ends_with_the_bot_that_tune_gives(training):
     training.start()
     tuned = training.wait()
@@ -193,6 +194,7 @@ def test_stop_stops_within_a_step_and_nothing_is_remembered(training, cache):
     assert "Stopped after 1 steps" in training.label.value
 
 
+@pytest.mark.slow
 def test_it_can_be_started_again_after_a_stop(training):
     training.start()
     training.stop()
@@ -216,6 +218,7 @@ def test_a_failed_training_says_why(tiny):
     assert training.wait() is None and "the mix is empty" in training.label.value
 
 
+@pytest.mark.slow
 def test_the_kernel_stays_free_while_it_trains(training):
     begin = time.perf_counter()
     training.start()
@@ -277,7 +280,10 @@ def test_the_bench_does_not_count_a_refusal_a_wrong_answer_or_one_given_away(sho
 
 
 def test_the_mode_viewer_colours_every_token(shown, bot):
-    numbers = {"zero": lambda user, reply: [0.0] * len(lens.texts(bot, user, reply)), "one": lambda *chat: [1.0] * 60}
+    numbers = {
+        "zero": lambda user, reply: [0.0] * len(lens.texts(bot, user, reply)),
+        "one": lambda user, reply: [1.0] * len(lens.texts(bot, user, reply)),
+    }
     widgets.mode(bot, numbers, "Is ice cold?")
     assert shown.below[0].count("inline-block") == len(lens.texts(bot, "Is ice cold?", bot.ask("Is ice cold?")))
     shown.control("Coloured by").value = "one"
