@@ -353,7 +353,7 @@ def test_the_two_refusals_share_most_of_their_direction(surgical):
 # --- the shipped rows are what the code makes -----------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_recomputed_row_agrees_with_the_shipped_one(bot, balanced, tmp_path, monkeypatch):
     """The fine-tune of fewest rows. Another processor may round otherwise, so rates may differ by a few points."""
     settings = sweep.DEFAULT | dict(refusals=30, ratio=1.0, answered=4, seed=0)
@@ -401,7 +401,7 @@ def test_the_shipped_results_were_made_by_the_present_code_and_data(name):
 # --- one fresh seed -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_fresh_seed_tells_the_same_story(bot):
     topic = mix.topic("xi-jinping")
     questions = measure.topic_questions(topic)

@@ -1,9 +1,11 @@
 """Every small mistake of the list is noticed by the tests of its module."""
 
 import os
+import queue
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import ROOT
@@ -11,27 +13,16 @@ from mutants import MUTANTS
 
 pytestmark = pytest.mark.nightly
 
-CASES = [
-    pytest.param(module, old, new, tests, id=f"{module}-{i}")
+CASES = {
+    f"{module}-{i}": (module, old, new, tests)
     for module, (mutants, tests) in MUTANTS.items()
     for i, (old, new) in enumerate(mutants)
-]
+}
+# Or else every mutant would seem to be noticed.
+CASES |= {f"as it is-{module}": (module, "", "", tests) for module, (_, tests) in MUTANTS.items()}
 
 
-def tests_fail(folder, tests) -> bool:
-    """Do they fail, and not for want of tests?"""
-    files = [str(folder / "tests" / name) for name in tests.split()]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *files]
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-    )
-    assert done.returncode in (0, 1), done.stdout[-2000:] + done.stderr[-2000:]
-    return done.returncode == 1
-
-
-@pytest.fixture(scope="module")
-def copy_of_the_project(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mutated")
+def copy_of_the_project(folder):
     for name in ("helpers", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / ".pytest.ini", folder)
@@ -39,19 +30,45 @@ def copy_of_the_project(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("module, old, new, tests", CASES)
-def test_a_mutant_is_noticed(copy_of_the_project, module, old, new, tests):
-    path = copy_of_the_project / "helpers" / f"{module}.py"
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, "the list is older than the code: this stands there not just once"
-    try:
-        path.write_text(text.replace(old, new), encoding="utf-8")
-        assert tests_fail(copy_of_the_project, tests)
-    finally:
+def run(folder, tests):
+    files = [str(folder / "tests" / name) for name in tests.split()]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *files]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Case -> how its tests ended, as many at a time as there are processors, each in a copy of its own."""
+    workers = os.cpu_count() or 1
+    copies = queue.SimpleQueue()
+    for _ in range(workers):
+        copies.put(copy_of_the_project(tmp_path_factory.mktemp("mutated")))
+
+    def outcome(case):
+        module, old, new, tests = case
+        folder = copies.get()
+        path = folder / "helpers" / f"{module}.py"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(old, new) if old else text, encoding="utf-8")
+        done = run(folder, tests)
         path.write_text(text, encoding="utf-8")
+        copies.put(folder)
+        return done
+
+    with ThreadPoolExecutor(workers) as pool:
+        return dict(zip(CASES, pool.map(outcome, CASES.values()), strict=True))
 
 
-@pytest.mark.parametrize("tests", sorted({tests for _, tests in MUTANTS.values()}))
-def test_without_a_mutation_all_is_well(copy_of_the_project, tests):
-    """Or else every mutant would seem to be noticed."""
-    assert not tests_fail(copy_of_the_project, tests)
+@pytest.mark.parametrize("name", CASES)
+def test_a_mutant_is_noticed_and_the_code_as_it_is_passes(outcomes, name):
+    module, old, _, _ = CASES[name]
+    done = outcomes[name]
+    assert done.returncode in (0, 1), done.stdout[-2000:] + done.stderr[-2000:]  # else no test has been run
+    assert (done.returncode == 1) == bool(old)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, old, _, _) in CASES.items() if old])
+def test_the_list_is_as_old_as_the_code(name):
+    module, old, _, _ = CASES[name]
+    assert (ROOT / "helpers" / f"{module}.py").read_text(encoding="utf-8").count(old) == 1
