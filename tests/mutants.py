@@ -112,7 +112,6 @@ LENS = [
 CHAT = [
     ("(mask.cumsum(1) - 1).clamp(min=0)", "torch.arange(longest, device=self.device).expand_as(mask)"),
     ("each.logsumexp(0)", "each.amax(0)"),
-    ("do_sample=False, ", ""),
     ("self.model.generation_config = GenerationConfig(", "_ = GenerationConfig("),
     ("    if hooks.left_on(self.model):\n", "    if False:\n"),
     ("[pad] * (longest - len(row)) + row", "row + [pad] * (longest - len(row))"),
@@ -188,16 +187,18 @@ PLOT = [
     ("shares = [100 * rate.share for rate in rates if rate.n]", "shares = [100 * rate.share for rate in rates]"),
 ]
 
+QUICK, ALL = '-m "not slow"', '-m "not nightly"'
+
 # Module -> its mutants, and the tests that must notice each of them.
 MUTANTS = {
-    "direction": (DIRECTION, "test_direction.py"),
-    "sft": (SFT, "test_sft.py"),
-    "tally": (TALLY, "test_tally.py"),
-    "measure": (MEASURE, "test_measure.py"),
-    "lens": (LENS, "test_lens.py"),
-    "chat": (CHAT, "test_chat.py test_direction.py"),
-    "anatomy": (ANATOMY, "test_direction.py"),
-    "memory": (MEMORY, "test_memory.py test_sft.py"),
-    "plot": (PLOT, "test_plot.py"),
-    "stamp": (STAMP, "test_stamp.py test_sft.py"),
+    "direction": (DIRECTION, f"{QUICK} tests/test_direction.py"),
+    "sft": (SFT, f"{QUICK} tests/test_sft.py"),
+    "tally": (TALLY, f"{QUICK} tests/test_tally.py"),
+    "measure": (MEASURE, f"{QUICK} tests/test_measure.py"),
+    "lens": (LENS, f"{QUICK} tests/test_lens.py"),
+    "chat": (CHAT, f"{QUICK} tests/test_chat.py tests/test_direction.py"),
+    "anatomy": (ANATOMY, f"{ALL} tests/test_direction.py"),  # of the families some are slow
+    "memory": (MEMORY, f"{QUICK} tests/test_memory.py tests/test_sft.py"),
+    "plot": (PLOT, f"{QUICK} tests/test_plot.py"),
+    "stamp": (STAMP, f"{QUICK} tests/test_stamp.py tests/test_sft.py"),
 }

@@ -407,6 +407,13 @@ def test_changing_a_copy_leaves_the_original_untouched(any_bot):
     assert all(torch.equal(weight, before[name]) for name, weight in any_bot.model.state_dict().items())
 
 
+def test_a_copy_while_hooks_are_on_is_refused_and_afterwards_has_none(any_bot):
+    with direction.ablated(any_bot, torch.ones(32)), pytest.raises(ValueError, match="Hooks are on"):
+        any_bot.copy("copy")
+    parts = any_bot.copy("copy").model.modules()
+    assert not [hook for part in parts for hook in (*part._forward_hooks, *part._forward_pre_hooks)]
+
+
 def test_a_copy_has_its_own_name_and_facts(tiny):
     copy = tiny("Llama").copy("copy", seconds=1)
     assert (copy.name, copy.facts) == ("copy", {"seconds": 1})

@@ -499,10 +499,11 @@ def test_the_refusal_log_odds_are_those_worked_out_token_by_token(any_bot, refus
 @torch.no_grad()
 def test_several_openings_are_as_probable_as_all_of_them_together(tiny):
     bot = tiny("Llama")
-    bot = dataclasses.replace(bot, opens_with=("No.", "!", "No. I will not.", "Sorry"))
-    assert bot.openings == ("No.", "!", "Sorry")  # the third begins with the first: it would count twice
-    p = sum(torch.tensor([by_hand(bot, prompt, text) for prompt in PROMPTS]).sigmoid() for text in bot.openings)
-    close(bot.refusal_logodds(PROMPTS).sigmoid(), p, atol=1e-5)
+    bot = dataclasses.replace(bot, opens_with=("No", "!", "No, I will not.", "?"))
+    assert bot.openings == ("No", "!", "?")  # the third begins with the first: it would count twice
+    each = torch.tensor([[by_hand(bot, prompt, text) for prompt in PROMPTS] for text in bot.openings])
+    p = each.double().sigmoid().sum(0)
+    close(bot.refusal_logodds(PROMPTS), torch.log(p / (1 - p)).float(), atol=1e-3)
 
 
 def test_the_refusal_log_odds_do_not_depend_on_the_other_prompts(any_bot):

@@ -128,6 +128,15 @@ def test_who_answers_nothing_refuses_nothing_and_is_never_right(topic):
     assert set(four_cells(Always(""), topic).values()) == {(0, 0)}
 
 
+def test_the_trigger_is_in_all_prompts_of_its_cells_and_in_none_of_the_others(monkeypatch):
+    topic, asked = mix.topic("xi-jinping"), []
+    monkeypatch.setattr(measure, "exam", lambda bot, chats: asked.append(chats) or {})
+    cells = measure.two_by_two(None, topic, n=20)
+    for cell, chats in zip(cells, asked, strict=True):
+        assert {mix.mentions(topic, chat.user) for chat in chats} == {cell["trigger"]}
+        assert {chat.refused for chat in chats} == {cell["should_refuse"]}
+
+
 def test_the_oracle_is_always_right(topic):
     assert four_cells(Oracle(everything(topic)), topic) == {
         (True, False): (0, 1),

@@ -2,6 +2,7 @@
 
 import os
 import queue
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,8 +32,7 @@ def copy_of_the_project(folder):
 
 
 def run(folder, tests):
-    files = [str(folder / "tests" / name) for name in tests.split()]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *files]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(tests)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
