@@ -446,6 +446,12 @@ def test_where_all_are_alike_none_has_the_widest_range(shown):
     assert "equally often in all columns" in shown[1].data
 
 
+def test_a_run_without_cases_is_neither_lowest_nor_highest(shown):
+    rows = [{"topic": "t", "r": rate} for rate in (NONE, HALF, Rate(3, 4), NONE)]
+    plot.seeds(rows, {"m": lambda row: row["r"]}, "title")
+    assert "m: 50.0 to 75.0 %." in shown[1].data
+
+
 def test_a_flat_dose_is_called_flat(shown):
     plot.doses({"c": {1: [HALF], 2: [HALF]}}, "title", "dose")
     assert "c: 50 % throughout" in shown[1].data
