@@ -109,14 +109,14 @@ def lecture(tmp_path_factory):
     return page.read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_slides_begin_where_the_notebook_says(lecture):
     kinds = [cell["metadata"].get("slideshow", {}).get("slide_type") for cell in cells(NOTEBOOKS[0])]
     # A slide is a section that holds sections: itself, and one for each subslide.
     assert Slides(lecture).sections == 2 * kinds.count("slide") + kinds.count("subslide")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_slides_have_results_pictures_and_notes_and_no_bootstrap(lecture):
     slides = Slides(lecture)
     said = "".join(slides.said)
@@ -124,7 +124,7 @@ def test_slides_have_results_pictures_and_notes_and_no_bootstrap(lecture):
     assert slides.notes == 1 and "All is well" not in said and "Traceback" not in said
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_slides_can_do_without_network(lecture):
     """What makes the page into slides lies beside it. (Fonts and formulas come from the network if there is one.)"""
     fetched = re.findall(r'<(?:script|link)[^>]*(?:src|href)="([^"#]+)"', lecture)
@@ -132,7 +132,7 @@ def test_slides_can_do_without_network(lecture):
     assert len(needed) >= 3 and all(address.startswith("node_modules/") for address in needed)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_notes_belong_to_the_first_slide(lecture):
     assert lecture.index('<aside class="notes">') < lecture.index("Start with one example")
 

@@ -130,7 +130,7 @@ def remembered(folder):
     return [path.name for path in pathlib.Path(folder).glob("tuned/*")]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_processes_that_remember_the_same_get_the_same(tmp_path):
     first, second = (ended(process)[0] for process in [start(tmp_path), start(tmp_path)])
     third, _ = ended(start(tmp_path))
@@ -138,7 +138,7 @@ def test_two_processes_that_remember_the_same_get_the_same(tmp_path):
     assert len(remembered(tmp_path)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="limits as on Unix")
 def test_a_full_disk_costs_the_memory_and_not_the_training(tmp_path):
     """No file may grow beyond 100 kB, as on a disk with so much left."""
@@ -148,7 +148,7 @@ def test_a_full_disk_costs_the_memory_and_not_the_training(tmp_path):
     assert remembered(tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="signals as on Unix")
 @pytest.mark.parametrize("when", ["in the middle of a tune", "while remembering"])
 def test_a_kill_leaves_nothing_half_written_and_a_clean_next_run(tmp_path, when):

@@ -188,7 +188,7 @@ pretrain.train(argparse.Namespace(out=pathlib.Path({out!r}), **sizes, **rest))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="signals as on Unix")
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
     def run(folder, at):

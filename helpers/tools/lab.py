@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 from ..paths import ROOT
@@ -135,9 +136,10 @@ class Lab:
         """The status dot says idle before there is a kernel, so ask the server."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = json.load(urllib.request.urlopen(self.kernels, timeout=5))
-            if found and all(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in found):
-                return
+            with contextlib.suppress(urllib.error.HTTPError):  # while a kernel starts, the server may trip over it
+                found = json.load(urllib.request.urlopen(self.kernels, timeout=5))
+                if found and all(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in found):
+                    return
             self.page.wait_for_timeout(200)
         raise TimeoutError("The kernel did not become idle.")
 
