@@ -131,7 +131,7 @@ def test_meet_the_assistant(opened, responds):
     page = opened("00_meet_the_assistant")
     prompt = control(page, "Prompt")
     prompt.fill("Where was Marie Curie born?")
-    button(page, "Ask").click()
+    use(page, lambda: button(page, "Ask").click())  # until it has answered: while it works, a second click is not heard
     shows(page, "Marie Curie was born in Warsaw.")
     prompt.fill("<img src=x onerror=alert(1)> “quotes” أين ولد؟")
     prompt.press("Tab")  # the button: no mouse is needed
