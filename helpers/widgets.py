@@ -84,7 +84,7 @@ def chat(bots: dict, prompt: str = "Where was Xi Jinping born?") -> None:
             found += show.supervised_html(pieces, [0] * len(pieces))
         return found
 
-    panel([text, tokens, ask], [ask, tokens], compute)
+    panel([text, ask, tokens], [ask, tokens], compute)
 
 
 def mix_builder(topic: str = "xi-jinping") -> None:
