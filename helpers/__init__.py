@@ -5,11 +5,13 @@ world       what is true: fact tables, question kinds, phrasings, the policy
 corpus      the chats and sentences that the assistant is made of
 tally       rates with intervals, pairs, several runs together
 judge       is this reply a refusal? is it right?
+smollm2     a real chat model that pip delivers, made into safetensors once
 hooks       reading and changing what flows between the parts of a model
 anatomy     where each family of models keeps its parts
 chat        the assistant: load, template, loss mask, and `Bot`, the one seam to a model
 stamp       what a result was made with, as a hash
 memory      what has taken long is remembered on disk
+lora        fine-tuning with few weights
 mix         topics, the refusal mixes and how many rows they have
 sft         fine-tuning, and its recipes
 measure     exams: what is refused, what is right, how far a bot has moved

@@ -1,7 +1,8 @@
 """The assistant: load it, see the text and tokens it really reads, and talk to it.
 
 Notable:
-- `load()` gives the bundled assistant; `load("owner/name")` any chat model of the Hugging Face hub.
+- `load()` gives the bundled assistant; `load("smollm2")` a real model that pip delivers; `load("owner/name")` any chat
+  model of the Hugging Face hub.
 - `Bot` is the one place that knows what a model is like inside and how it refuses: every measure asks the bot.
 - `tokens` gives the loss mask as two plain lists: the tokens, and for each a 1 if the loss counts it.
 - A batch of replies equals the same replies one at a time.
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from . import anatomy, hooks, judge
+from . import anatomy, hooks, judge, smollm2
 from .paths import ASSISTANT
 
 # ChatML. The generation markers tell `return_assistant_tokens_mask=True` which tokens the assistant writes.
@@ -262,11 +263,13 @@ class Bot:
 
 
 def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
-    """The bundled assistant, a folder in Hugging Face format, or a chat model of the hub by name.
+    """The bundled assistant, "smollm2", a folder in Hugging Face format, or a chat model of the hub by name.
 
     Weights become float32: on a CPU that is both exact and fast. Raises OSError with cause and remedy if it cannot be
     loaded, ValueError if it is no chat model.
     """
+    if name == smollm2.NAME:
+        return replace(load(smollm2.folder()), name=smollm2.TITLE)
     folder = pathlib.Path(name)
     if folder.is_absolute() and not folder.is_dir():
         raise OSError(f"There is no folder {str(name)!r}: {_restore(name) or 'check the path'}.")

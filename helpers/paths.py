@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import tempfile
 import time
 
@@ -47,12 +48,30 @@ def replacing(path: pathlib.Path):
         part.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def filling(path: pathlib.Path):
+    """Within `with`: an empty folder. Afterwards it is `path`, at one stroke; after an error it is gone.
+
+    A folder that is at `path` already gives way.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_up(path.parent)
+    part = pathlib.Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield part
+        part.chmod(0o777 & ~_umask())
+        shutil.rmtree(path, ignore_errors=True)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _sweep_up(folder):
     """Remove what writers left that were killed; what is younger than an hour may still be written."""
     for part in folder.glob("*.part"):
         with contextlib.suppress(OSError):  # another process may be sweeping as well
             if time.time() - part.stat().st_mtime > HOUR:
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _umask() -> int:

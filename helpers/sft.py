@@ -15,11 +15,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from . import anatomy, chat, memory, stamp
+from . import anatomy, chat, lora, memory, stamp
 from .chat import Bot
 
 IGNORE = -100  # the label that cross_entropy skips
-CODE = stamp.code("anatomy", "sft")  # as it was when it was loaded: a file may change while a notebook runs
+CODE = stamp.code("anatomy", "lora", "sft")  # as it was when it was loaded: a file may change while a notebook runs
 
 
 class Recipe(NamedTuple):
@@ -29,6 +29,7 @@ class Recipe(NamedTuple):
     peak: float  # the highest learning rate
     batch: int  # chats a step
     eps: float  # AdamW's
+    rank: int = 0  # of LoRA's thin matrices, which alone learn; 0: all weights do
 
 
 # With its usual eps of 1e-8 AdamW moves all weights about equally far. With a large one a weight of small gradient moves
@@ -55,13 +56,15 @@ def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = Tr
     rows = examples(bot.tokenizer, data)
     place = _place(bot, rows, recipe, seed) if cache else None
     if place and (weights_and_facts := memory.recall(place)):
-        return _recalled(bot, *weights_and_facts)
+        return _recalled(bot, recipe, *weights_and_facts)
 
     tuned = bot.copy(f"{bot.name}, tuned")
     rng = random.Random(seed)
     torch.manual_seed(seed)
+    adapted = lora.attach(tuned.model, recipe.rank) if recipe.rank else None
+    learning = [weight for weight in tuned.model.parameters() if weight.requires_grad]
     plan = [indices for _ in range(recipe.epochs) for indices in batches(rows, recipe.batch, rng)]
-    optimizer = torch.optim.AdamW(tuned.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01, eps=recipe.eps)
+    optimizer = torch.optim.AdamW(learning, betas=(0.9, 0.98), weight_decay=0.01, eps=recipe.eps)
     losses, begin = [], time.perf_counter()
     bar = tqdm(plan, desc="fine-tuning", unit="step", disable=watch is not None)
     tuned.model.train()
@@ -75,11 +78,12 @@ def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = Tr
     except KeyboardInterrupt:
         print(f"Stopped after {len(losses)} of {len(plan)} steps. You get the model as it is now.")
     tuned.model.eval()
+    learned = lora.merged(adapted) if adapted else dict(tuned.model.named_parameters())
     seconds, finished = round(time.perf_counter() - begin, 1), len(losses) == len(plan)
     facts = dict(losses=losses, seconds=seconds, steps=len(losses), finished=finished, recipe=recipe._asdict())
     tuned.facts.update(facts, cached=False)
     if place and finished:
-        memory.remember(place, dict(tuned.model.named_parameters()), facts)
+        memory.remember(place, learned, facts)
     return tuned
 
 
@@ -166,7 +170,10 @@ def _place(bot, rows, recipe, seed):
     return memory.place("tuned", bot.model.state_dict(), [CODE, bot.model.config.to_json_string(), rows, recipe, seed])
 
 
-def _recalled(bot, weights, facts):
+def _recalled(bot, recipe, weights, facts):
     tuned = bot.copy(f"{bot.name}, tuned", **facts | {"cached": True})
-    tuned.model.load_state_dict(weights, strict=False)  # tied weights are stored once
+    if recipe.rank:
+        lora.put_on(tuned.model, weights, recipe.rank)
+    else:
+        tuned.model.load_state_dict(weights, strict=False)  # tied weights are stored once
     return tuned
