@@ -85,6 +85,10 @@ TALLY = [
     ("statistics.pstdev", "statistics.stdev"),
     ("sum(map(bool, outcomes))", "sum(outcomes)"),
     ("return (0.0, 1.0)", "return (0.0, 0.0)"),
+    ("first[word] * second[word]", "first[word] * first[word]"),
+    ("(agreed - chance) / (1 - chance)", "agreed - chance"),
+    ("1.0 if chance == 1 else", "0.0 if chance == 1 else"),
+    ("drawn[round(0.025 * (draws - 1))]", "drawn[round(0.05 * (draws - 1))]"),
 ]
 
 MEASURE = [
