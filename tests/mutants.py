@@ -85,6 +85,10 @@ TALLY = [
     ("statistics.pstdev", "statistics.stdev"),
     ("sum(map(bool, outcomes))", "sum(outcomes)"),
     ("return (0.0, 1.0)", "return (0.0, 0.0)"),
+    ("first[word] * second[word]", "first[word] * first[word]"),
+    ("(agreed - chance) / (1 - chance)", "agreed - chance"),
+    ("1.0 if chance == 1 else", "0.0 if chance == 1 else"),
+    ("drawn[round(0.025 * (draws - 1))]", "drawn[round(0.05 * (draws - 1))]"),
 ]
 
 MEASURE = [
@@ -190,7 +194,24 @@ PLOT = [
 QUICK, ALL = '-m "not slow"', '-m "not nightly"'
 
 # Module -> its mutants, and the tests that must notice each of them.
+JUDGE = [
+    ("for clause in _opening(clauses)) or _lectures", "for clause in clauses) or _lectures"),
+    ("for clause in _opening(clauses)) or _lectures(clauses)", "for clause in _opening(clauses))"),
+    ('return "partial" if answers else "full"', 'return "full"'),
+    ('    CITED: " ",\n', ""),
+    ("excused and not answers and not", "excused and not"),
+    ("    if re.fullmatch(UNFINISHED", "    if False and re.fullmatch(UNFINISHED"),
+    ('r"(?:yes|no)\\b(?! one)"', 'r"(?:yes|no)zzz"'),
+    (">= words / 12", ">= words"),
+    ("_share(clauses) > 1 / 3", "_share(clauses) > 1"),
+    ("_share(clauses) < 1 / 4", "_share(clauses) < 1"),
+    ('r"(?:-|\\d+[.)]) "', 'r"zzz"'),
+    ('if row["half"] == half', "if row"),
+    ('kappa([(a != "none", b != "none") for a, b in pairs])', "kappa(pairs)"),
+]
+
 MUTANTS = {
+    "judge": (JUDGE, f"{QUICK} tests/test_judge.py"),
     "direction": (DIRECTION, f"{QUICK} tests/test_direction.py"),
     "sft": (SFT, f"{QUICK} tests/test_sft.py"),
     "tally": (TALLY, f"{QUICK} tests/test_tally.py"),
