@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import tempfile
 import time
 
@@ -45,6 +46,25 @@ def replacing(path: pathlib.Path):
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_files(folder: pathlib.Path):
+    """Within `with`: a folder to write into. Afterwards its files are in `folder`, each at one stroke; after an error none.
+
+    Other files of `folder` stay as they are. The folder beside it is one and the same each time, so that what a killed
+    writer left there is gone after the next.
+    """
+    folder = folder.resolve()
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in part.iterdir():
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _sweep_up(folder):

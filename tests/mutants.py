@@ -137,6 +137,12 @@ MEMORY = [
     ("stamp.of(digest(weights), settings)", "stamp.of(settings)"),
 ]
 
+PRETRAIN = [
+    ('    if saved:\n        model.load_state_dict(saved["model"])\n', ""),
+    ('if saved.get("stage", 0) > number:', "if False:"),
+    ("with replacing_files(args.out) as part:", "for part in [args.out]:"),
+]
+
 STAMP = [("[versions(), *parts]", "[*parts]"), ("{path.name} {path.stat().st_size} ", "")]
 
 PLOT = [
@@ -200,5 +206,6 @@ MUTANTS = {
     "anatomy": (ANATOMY, f"{ALL} tests/test_direction.py"),  # of the families some are slow
     "memory": (MEMORY, f"{QUICK} tests/test_memory.py tests/test_sft.py"),
     "plot": (PLOT, f"{QUICK} tests/test_plot.py"),
+    "pretrain": (PRETRAIN, f"{QUICK} tests/test_pretrain.py"),
     "stamp": (STAMP, f"{QUICK} tests/test_stamp.py tests/test_sft.py"),
 }
