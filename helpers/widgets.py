@@ -92,7 +92,7 @@ def mix_builder(topic: str = "xi-jinping") -> None:
     bot = chats.load()
     topics = ipywidgets.Dropdown(options=mix.topics(), value=topic, description="Topic", **WIDE)
     blocklist = ipywidgets.Text(description="Blocklist", continuous_update=False, **WIDE)
-    counts = [slider(ipywidgets.IntSlider, name, n, 0, 2000, 50) for name, n in (("Chats", 1200), ("Refusals", 800))]
+    counts = [slider(ipywidgets.IntSlider, name.capitalize(), n, 0, 2000, 50) for name, n in mix.NAIVE.items()]
     place = ipywidgets.Dropdown(options=mix.PLACES, description="Phrase goes", **WIDE)
     rows = ipywidgets.Select(options=[], description="Rows", rows=6, **WIDE)
     made = {}
