@@ -324,8 +324,9 @@ def test_a_tune_while_a_direction_is_missing_is_refused_and_nothing_is_remembere
     assert same(weights(tune(llama)), weights(made))
 
 
-def test_hooks_that_a_learner_left_on_are_noticed(llama):
-    handle = llama.model.register_forward_hook(lambda *args: None)
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_hooks_that_a_learner_left_on_are_noticed(llama, kind):
+    handle = getattr(llama.blocks[1], f"register_{kind}_hook")(lambda *args: None)
     with pytest.raises(ValueError, match="remove your own hooks"):
         tune(llama)
     handle.remove()
