@@ -6,7 +6,8 @@ Notable:
 - Nothing is computed while a slider moves, only when it is let go. A line says when the panel is at work.
 - Bad input gives one sentence in the place of the result; what was typed stays.
 - Text of users and models is escaped by `show`.
-- A panel that changes a bot works on a copy of its own: with some kernels it runs beside the cells.
+- A panel that changes what a bot computes works on a copy of its own: with some kernels it runs beside the cells. The
+  others only read, so a copy would show the same and cost the memory of a real model once more.
 """
 
 import random
