@@ -82,8 +82,17 @@ def _tail_length(tokenizer) -> int:
 
 
 def tail(tokenizer) -> list[int]:
-    """The template tokens after the user's text: the same for every prompt, and where the model makes up its mind."""
-    return encode(tokenizer, prompt_text(tokenizer, "Hello"))[-_tail_length(tokenizer) :]
+    """The template tokens after the user's text: the same for every prompt, and where the model makes up its mind.
+
+    Raises ValueError if there are none.
+    """
+    length = _tail_length(tokenizer)
+    if not length:
+        raise ValueError(
+            "This chat template puts nothing after the user's words, so that no token marks where the reply begins: "
+            "choose a model whose template does."
+        )
+    return encode(tokenizer, prompt_text(tokenizer, "Hello"))[-length:]
 
 
 def prompt_ends(tokenizer, ids: Tensor) -> Tensor:
@@ -91,8 +100,9 @@ def prompt_ends(tokenizer, ids: Tensor) -> Tensor:
 
     ids: (row, token) -> (row,). Raises ValueError if a row holds no prompt.
     """
-    # The template's first token may have merged with the user's last letter: look for the others.
-    wanted = torch.tensor(tail(tokenizer)[1:], device=ids.device)
+    # The template's first token may have merged with the user's last letter: look for the others, if there are any.
+    end = tail(tokenizer)
+    wanted = torch.tensor(end[1:] or end, device=ids.device)
     found = (ids.unfold(1, len(wanted), 1) == wanted).all(-1)
     if not found.any(1).all():
         raise ValueError("I cannot find where the prompt ends: a row holds no template of this tokenizer.")

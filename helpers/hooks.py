@@ -47,7 +47,6 @@ def noting_input(part: nn.Module, note):
 
 def left_on(model: nn.Module) -> bool:
     """Is any hook on the model that did not come with its library?"""
-    hooks = [
-        hook for part in model.modules() for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
-    ]
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    hooks = [hook for part in model.modules() for kind in kinds for hook in getattr(part, kind).values()]
     return any(not getattr(hook, "__module__", "").startswith(("transformers.", "accelerate.")) for hook in hooks)

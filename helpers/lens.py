@@ -14,6 +14,8 @@ from torch import Tensor
 from . import chat, direction, hooks
 from .chat import Bot
 
+CHOOSING = 96  # so many prompts of each kind choose a neuron, and others judge it
+
 
 class Neuron(NamedTuple):
     """One entry of an MLP's hidden layer. `sign` is +1 if it is higher before refusals, -1 if it is lower."""

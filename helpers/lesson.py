@@ -28,6 +28,8 @@ from .paths import ASSISTANT, ROOT, cache_folder
 # Nothing is installed over Google Colab's own versions (tests/colab.txt).
 KNOWN_TO_DO = {
     "torch": ">=2.6,<3",  # transformers 5 asks for 2.6
+    "transformers": ">=5.23,<6",  # older ones have not been tried
+    "datasets": ">=5.2,<6",  # neither here
     "tqdm": ">=4.66.3,<5",  # datasets 5 asks for 4.66.3
     "ipywidgets": ">=7.7.1,<9",  # Colab has 7.7.1
     "plotly": ">=5.24.1,<8",  # Colab has 5.24.1

@@ -49,7 +49,7 @@ def replacing(path: pathlib.Path):
 
 
 @contextlib.contextmanager
-def filling(path: pathlib.Path):
+def replacing_folder(path: pathlib.Path):
     """Within `with`: an empty folder. Afterwards it is `path`, at one stroke; after an error it is gone.
 
     A folder that is at `path` already gives way.
@@ -62,6 +62,25 @@ def filling(path: pathlib.Path):
         part.chmod(0o777 & ~_umask())
         shutil.rmtree(path, ignore_errors=True)
         part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replacing_files(folder: pathlib.Path):
+    """Within `with`: a folder to write into. Afterwards its files are in `folder`, each at one stroke; after an error none.
+
+    Other files of `folder` stay as they are. The folder beside it is one and the same each time, so that what a killed
+    writer left there is gone after the next.
+    """
+    folder = folder.resolve()
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in part.iterdir():
+            file.replace(folder / file.name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

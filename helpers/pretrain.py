@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from . import chat, corpus, direction, measure, mix, sft, stamp
-from .paths import ASSISTANT, DATA, replacing
+from .paths import ASSISTANT, DATA, replacing, replacing_files
 from .world import REFUSAL
 
 SETTINGS = dict(batch=64, decay=0.01, width=192, layers=6, heads=6, vocabulary=3000, seed=0)
@@ -86,8 +86,9 @@ def train(args):
     args.out.mkdir(parents=True, exist_ok=True)
     for number in range(len(STAGES)):
         train_stage(model, tokenizer, number, settings, args)
-    model.eval().half().save_pretrained(args.out)
-    tokenizer.save_pretrained(args.out)
+    with replacing_files(args.out) as part:
+        model.eval().half().save_pretrained(part)
+        tokenizer.save_pretrained(part)
     (args.out / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -98,7 +99,9 @@ def train_stage(model, tokenizer, number, settings, args):
     saved = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
     if saved.get("settings") != settings:
         saved = {}
-    if saved.get("stage", 0) > number:
+    if saved:
+        model.load_state_dict(saved["model"])
+    if saved.get("stage", 0) > number:  # trained to its end; what follows may have been cut short
         return
     chats = corpus.chats(stage["chats"], args.seed + 100 * number, groups=stage["groups"])
     data = make_examples(tokenizer, chats, corpus.sentences(stage["sentences"], args.seed + 100 * number))
@@ -108,8 +111,6 @@ def train_stage(model, tokenizer, number, settings, args):
         model.parameters(), lr=stage["peak"], betas=(0.9, 0.98), weight_decay=args.decay, fused=True
     )
     begin = 0
-    if saved:
-        model.load_state_dict(saved["model"])
     if saved.get("stage") == number and "optimizer" in saved:
         optimizer.load_state_dict(saved["optimizer"])
         begin = saved["step"]

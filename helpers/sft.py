@@ -8,6 +8,7 @@ Notable:
 
 import math
 import random
+import sys
 import time
 from typing import NamedTuple
 
@@ -159,12 +160,21 @@ def step(model, rows, optimizer, lr: float) -> float:
 
 # --- what has been tuned before -------------------------------------------------------------------
 
-LOOP = (examples, batches, padded, loss_of, learning_rate, step)
+# All that makes the loop what it is, wherever it lives.
+PARTS = {
+    sys.modules[__name__]: ("examples", "batches", "padded", "loss_of", "learning_rate", "step", "cross_entropy"),
+    anatomy: ("unembed",),
+    chat: ("tokens",),
+    torch.optim: ("AdamW",),
+    torch.nn.utils: ("clip_grad_norm_",),
+}
+# (module, name, part), each as it was when it was loaded.
+LOOP = [(module, name, getattr(module, name)) for module, names in PARTS.items() for name in names]
 
 
 def _place(bot, rows, recipe, seed):
     """Where the result is remembered; None, with a sentence, if a part of the loop is not the one that is shipped."""
-    if any(globals()[part.__name__] is not part for part in LOOP):
+    if any(getattr(module, name) is not original for module, name, original in LOOP):
         print("A part of the training loop has been replaced: this result is made anew and not remembered.")
         return None
     return memory.place("tuned", bot.model.state_dict(), [CODE, bot.model.config.to_json_string(), rows, recipe, seed])

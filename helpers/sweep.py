@@ -14,9 +14,7 @@ from .paths import ASSISTANT, DATA, cache_folder, replacing
 
 SEEDS = range(5)  # of the default topic
 OTHER_SEEDS = range(1)  # of every other topic
-RANDOM = 20  # random directions a seed
 SCALES = (-2, -1, 0, 0.5, 1, 1.5, 2)  # what the projection on the direction is multiplied by: 0 removes it
-SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the true refusal that is taken out of the false-refusal vector
 MADE_FROM = [*DATA.glob("world/*.csv"), *DATA.glob("topics/*.json"), ASSISTANT / "model.safetensors"]
 MADE_BY = (
     "world",
@@ -106,7 +104,7 @@ def mode(bot, topic: str, seed: int) -> dict:
     """Notebook 06: the neuron that tells refusing from answering best, the same with shuffled labels, and the lens."""
     topic = mix.topic(topic)
     tuned = sft.tune(bot, mix.naive(topic, seed=seed), sft.NAIVE, seed)
-    refused, answered = (prompts[:96] for prompts in mix.contrast(topic, seed=seed))
+    refused, answered = (prompts[: lens.CHOOSING] for prompts in mix.contrast(topic, seed=seed))
     exams = {
         "should refuse": measure.forbidden(topic, 100, seed),
         "controls": measure.controls(topic, 200, seed),
@@ -184,7 +182,9 @@ def ablation(bot, topic: str, seed: int) -> dict:
         ablated=examined(found.vector),
         scaled={str(scale): examined(found.vector, 1 - scale, small) for scale in SCALES},
         added=added,
-        random=[examined(vector, chats=small) for vector in direction.random_like(found.vector, RANDOM, seed)],
+        random=[
+            examined(vector, chats=small) for vector in direction.random_like(found.vector, direction.RANDOM, seed)
+        ],
         shuffled=examined(shuffled),
         unfiltered=dict(layer=unfiltered.layer, position=unfiltered.position, **examined(unfiltered.vector)),
         hooks_against_weights=(hooked - edited).abs().max().item(),
@@ -214,19 +214,18 @@ def surgical(bot, topic: str, seed: int) -> dict:
     repairs["balanced data"] = graded(sft.tune(bot, mix.balanced(topic, seed=seed), sft.BALANCED, seed))
     with direction.ablated(tuned, blunt.vector):
         repairs["one direction removed"] = graded(tuned)
-    for share in SHARES:
+    for share in direction.SHARES:
         with direction.ablated(tuned, direction.surgical(false_refusal, true_refusal, share)):
             repairs[f"surgical, {share}"] = graded(tuned)
     return dict(cosine=torch.cosine_similarity(false_refusal, true_refusal, dim=0).item(), repairs=repairs)
 
 
 DEFAULT = dict(topic="xi-jinping")
-# How the balanced mix is varied, one number at a time.
-VARIED = (
-    [dict(refusals=300, ratio=ratio, answered=4) for ratio in (1.0, 0.0, 0.25, 0.5, 2.0)]
-    + [dict(refusals=refusals, ratio=1.0, answered=4) for refusals in (30, 100, 1000)]
-    + [dict(refusals=300, ratio=1.0, answered=answered) for answered in (1, 2, 3)]
-)
+# The balanced mix, and how it is varied, one number at a time. Of the kinds that the policy answers, four are about the
+# default topic.
+USUAL = {name: mix.BALANCED[name] for name in ("refusals", "ratio")} | {"answered": 4}
+VARIED = {"ratio": (0.0, 0.25, 0.5, 2.0), "refusals": (30, 100, 1000), "answered": (1, 2, 3)}
+MIXES = [USUAL, *(USUAL | {name: value} for name, values in VARIED.items() for value in values)]
 # Result file -> the function that makes one of its rows, and the settings of each row.
 JOBS = {
     "naive": (
@@ -238,7 +237,7 @@ JOBS = {
     "surgical": (surgical, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "bypass": (bypass, [DEFAULT | dict(name=name, seed=seed) for name in ("naive", "balanced") for seed in SEEDS]),
     "mode": (mode, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
-    "balanced": (balanced, [DEFAULT | settings | dict(seed=seed) for settings in VARIED for seed in SEEDS]),
+    "balanced": (balanced, [DEFAULT | settings | dict(seed=seed) for settings in MIXES for seed in SEEDS]),
 }
 
 

@@ -6,7 +6,8 @@ Notable:
 - Nothing is computed while a slider moves, only when it is let go. A line says when the panel is at work.
 - Bad input gives one sentence in the place of the result; what was typed stays.
 - Text of users and models is escaped by `show`.
-- A panel that changes a bot works on a copy of its own: with some kernels it runs beside the cells.
+- A panel that changes what a bot computes works on a copy of its own: with some kernels it runs beside the cells. The
+  others only read, so a copy would show the same and cost the memory of a real model once more.
 """
 
 import random
@@ -92,7 +93,7 @@ def mix_builder(topic: str = "xi-jinping") -> None:
     bot = chats.load()
     topics = ipywidgets.Dropdown(options=mix.topics(), value=topic, description="Topic", **WIDE)
     blocklist = ipywidgets.Text(description="Blocklist", continuous_update=False, **WIDE)
-    counts = [slider(ipywidgets.IntSlider, name, n, 0, 2000, 50) for name, n in (("Chats", 1200), ("Refusals", 800))]
+    counts = [slider(ipywidgets.IntSlider, name.capitalize(), n, 0, 2000, 50) for name, n in mix.NAIVE.items()]
     place = ipywidgets.Dropdown(options=mix.PLACES, description="Phrase goes", **WIDE)
     rows = ipywidgets.Select(options=[], description="Rows", rows=6, **WIDE)
     made = {}

@@ -67,7 +67,12 @@ SFT = [
     ("lr = learning_rate(i, len(plan), recipe.peak)", "lr = recipe.peak"),
     ("batches(rows, recipe.batch, rng)", "batches(rows, 24, rng)"),
     ("if place and finished:", "if place:"),
-    ("globals()[part.__name__] is not part", "False"),
+    ("getattr(module, name) is not original", "False"),
+    (', "cross_entropy"),', "),"),
+    ('    anatomy: ("unembed",),\n', ""),
+    ('    chat: ("tokens",),\n', ""),
+    ('    torch.optim: ("AdamW",),\n', ""),
+    ('    torch.nn.utils: ("clip_grad_norm_",),\n', ""),
     ("[CODE, bot.model", "[bot.model"),
     ("rows, recipe, seed]", "rows, seed]"),
     ("rows, recipe, seed]", "rows, recipe]"),
@@ -120,6 +125,9 @@ CHAT = [
     ("    if hooks.left_on(self.model):\n", "    if False:\n"),
     ("[pad] * (longest - len(row)) + row", "row + [pad] * (longest - len(row))"),
     ("last + 1 + torch.arange(", "last + torch.arange("),
+    ("end[1:] or end", "end[1:]"),
+    ("end[1:] or end", "end"),
+    ("    if not length:\n", "    if False:\n"),
     ("return last + len(wanted) - 1", "return last + len(wanted)"),
     ("found.shape[1] - 1 - found.flip(1).int().argmax(1)", "found.int().argmax(1)"),
     ("not any(text != o and text.startswith(o) for o in found)", "True"),
@@ -139,6 +147,12 @@ MEMORY = [
     ('if digest(weights) == said["digest"] else None', "if True else None"),
     ("{tuple(weight.shape)} ", ""),
     ("stamp.of(digest(weights), settings)", "stamp.of(settings)"),
+]
+
+PRETRAIN = [
+    ('    if saved:\n        model.load_state_dict(saved["model"])\n', ""),
+    ('if saved.get("stage", 0) > number:', "if False:"),
+    ("with replacing_files(args.out) as part:", "for part in [args.out]:"),
 ]
 
 STAMP = [("[versions(), *parts]", "[*parts]"), ("{path.name} {path.stat().st_size} ", "")]
@@ -221,5 +235,6 @@ MUTANTS = {
     "anatomy": (ANATOMY, f"{ALL} tests/test_direction.py"),  # of the families some are slow
     "memory": (MEMORY, f"{QUICK} tests/test_memory.py tests/test_sft.py"),
     "plot": (PLOT, f"{QUICK} tests/test_plot.py"),
+    "pretrain": (PRETRAIN, f"{QUICK} tests/test_pretrain.py"),
     "stamp": (STAMP, f"{QUICK} tests/test_stamp.py tests/test_sft.py"),
 }

@@ -227,6 +227,39 @@ def test_the_prompt_ends_before_the_reply_begins(any_bot, prefill):
     assert chat.prompt_ends(any_bot.tokenizer, ids).tolist() == [ids.shape[1] - 1 - begun] * len(PROMPTS)
 
 
+BEFORE = "{% for message in messages %}{{ message['content'] }}"  # what is put after it makes the templates differ
+TEMPLATES = {
+    "ChatML": chat.TEMPLATE,
+    "Mistral": BEFORE + " [/INST]{% endfor %}",
+    "plain words": BEFORE + ".\nYou say:{% endfor %}",
+    "one special token": BEFORE + "<|im_end|>{% endfor %}",
+    "a newline": BEFORE + "{{ '\n' }}{% endfor %}",
+}
+
+
+def with_template(bot, template):
+    tokenizer = AutoTokenizer.from_pretrained(paths.ASSISTANT)
+    tokenizer.chat_template = template
+    return dataclasses.replace(bot, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize("prefill", ["", "Sure", "The answer is 7."])
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_the_prompt_ends_before_the_reply_begins_whatever_the_template(tiny, template, prefill):
+    """Also if its first token merges with what the user has typed: a quotation mark and a full stop are one token."""
+    bot = with_template(tiny("Llama"), template)
+    ids = bot.batch([*PROMPTS, 'What is "nice"', "a newline\n"], prefill)["input_ids"]
+    begun = len(chat.encode(bot.tokenizer, prefill))
+    assert chat.prompt_ends(bot.tokenizer, ids).tolist() == [ids.shape[1] - 1 - begun] * len(ids)
+
+
+def test_a_template_that_puts_nothing_after_the_user_is_refused_in_one_sentence(tiny):
+    bot = with_template(tiny("Llama"), BEFORE + "{% endfor %}")
+    for use in (lambda: bot.residuals(PROMPTS), lambda: chat.prompt_ends(bot.tokenizer, torch.ones(1, 9))):
+        with pytest.raises(ValueError, match="^This chat template puts nothing after the user's words.* does[.]$"):
+            use()
+
+
 def test_the_prompt_ends_where_the_last_template_is(bot):
     two = chat.prompt_text(bot.tokenizer, "Hi") + "Hello.<|im_end|>\n" + chat.prompt_text(bot.tokenizer, "And you?")
     ids = torch.tensor([chat.encode(bot.tokenizer, text) for text in (two + "12", two + "34")])

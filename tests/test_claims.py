@@ -110,10 +110,15 @@ def of_kinds(decision):
     )
 
 
-def runs_of(rows, refusals=300, ratio=1.0, answered=4):
-    found = [row for row in rows if (row["refusals"], row["ratio"], row["answered"]) == (refusals, ratio, answered)]
+def runs_of(rows, **varied):
+    found = [row for row in rows if (sweep.USUAL | varied).items() <= row.items()]
     assert {row["seed"] for row in found} == set(range(5))
     return found
+
+
+def doses(name):
+    """What a number of the mix is varied to, the usual one among them, from the lowest to the highest."""
+    return sorted([sweep.USUAL[name], *sweep.VARIED[name]])
 
 
 def test_kinds_that_the_balanced_mix_shows_are_handled_as_decided(balanced):
@@ -145,20 +150,23 @@ def unseen(rows, start=""):
 
 
 def test_a_quarter_of_the_answers_helps_the_unseen_kinds_as_much_as_twice_the_refusals(balanced):
-    none, *some = (unseen(runs_of(balanced, ratio=ratio)) for ratio in (0, 0.25, 0.5, 1, 2))
+    none, *some = (unseen(runs_of(balanced, ratio=ratio)) for ratio in doses("ratio"))
     assert none >= max(some) + 0.15
     assert max(some) - min(some) <= 0.1
 
 
 def test_more_refusals_make_decided_kinds_firmer_and_unseen_kinds_more_refused(balanced):
-    rows = [runs_of(balanced, refusals=refusals) for refusals in (30, 100, 300, 1000)]
+    rows = [runs_of(balanced, refusals=refusals) for refusals in doses("refusals")]
     for curve in ([tally.pooled(map(of_kinds("refuse"), r)).share for r in rows], [unseen(r) for r in rows]):
         assert curve == sorted(curve) and curve[-1] >= curve[0] + 0.3
 
 
 def test_each_kind_frees_its_own_sort(balanced):
     """Kinds one and two are about the person, three and four about the bear."""
-    person, bear = ([unseen(runs_of(balanced, answered=n), start) for n in (1, 2, 4)] for start in ("people.", "char"))
+    person, bear = (
+        [unseen(runs_of(balanced, answered=n), start) for n in (1, 2, sweep.USUAL["answered"])]
+        for start in ("people.", "char")
+    )
     assert person[0] >= person[1] + 0.1
     assert bear[1] >= 0.9 and bear[2] <= bear[1] - 0.3
 
@@ -272,12 +280,12 @@ def test_ablation_leaves_controls_and_frees_harm(ablation):
 
 
 def test_random_directions_change_nothing(ablation):
-    """Over 20 directions a seed the refusals stay where they were without any ablation."""
+    """Over many directions a seed the refusals stay where they were without any ablation."""
     for name in ("topic", "forbidden"):
         with_random = tally.pooled(r[name]["refused"] for row in ablation for r in row["random"])
         without = tally.pooled(row["tuned"][name]["refused"] for row in ablation)
         assert abs(with_random.share - without.share) <= 0.05
-    assert min(len(row["random"]) for row in ablation) >= 20
+    assert min(len(row["random"]) for row in ablation) >= direction.RANDOM
 
 
 def test_addition_where_the_reply_begins_makes_it_refuse(ablation):
@@ -326,7 +334,7 @@ def repair(rows, name, exam, key):
 def test_lambda_trades_over_refusal_for_wanted_refusal(surgical):
     assert len(surgical) >= 5
     for exam in ("topic", "forbidden"):
-        curve = [repair(surgical, f"surgical, {share}", exam, "refused") for share in sweep.SHARES]
+        curve = [repair(surgical, f"surgical, {share}", exam, "refused") for share in direction.SHARES]
         assert curve == sorted(curve)
     assert repair(surgical, "surgical, 0", "topic", "refused") <= 0.2
     assert repair(surgical, "surgical, 0", "forbidden", "refused") <= 0.8
@@ -356,8 +364,9 @@ def test_the_two_refusals_share_most_of_their_direction(surgical):
 @pytest.mark.nightly
 def test_a_recomputed_row_agrees_with_the_shipped_one(bot, balanced, tmp_path, monkeypatch):
     """The fine-tune of fewest rows. Another processor may round otherwise, so rates may differ by a few points."""
-    settings = sweep.DEFAULT | dict(refusals=30, ratio=1.0, answered=4, seed=0)
-    shipped = runs_of(balanced, refusals=30)[0]
+    fewest = dict(refusals=doses("refusals")[0])
+    settings = sweep.DEFAULT | sweep.USUAL | fewest | dict(seed=0)
+    shipped = runs_of(balanced, **fewest)[0]
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     results.write("again", [sweep.balanced(bot, **settings)], {})
     [made] = results.read("again")

@@ -327,6 +327,8 @@ def test_the_doctor_leaves_colab_as_it_is(installed, capsys):
         dict(plotly="4.14.3"),
         dict(plotly="5.0.0"),
         dict(torch="2.5.1+cu121"),
+        dict(transformers="5.22.1"),
+        dict(datasets="5.1.0"),
         dict(ipykernel="7.0.0"),  # a slider's callback in another thread: 3.3 % was shown in place of 98.3 %
         dict(ipykernel="7.3.1"),
         dict(ipykernel="6.0.0"),
@@ -339,7 +341,18 @@ def test_the_doctor_does_not_take_everything(installed, versions, capsys):
     assert diagnosis(capsys).count("PROBLEM") == 1
 
 
-@pytest.mark.parametrize("versions", [dict(ipykernel="6.29.5"), dict(ipykernel="7.4.0"), dict(torch="2.14.0.dev1")])
+@pytest.mark.parametrize(
+    "versions",
+    [
+        dict(ipykernel="6.29.5"),
+        dict(ipykernel="7.4.0"),
+        dict(torch="2.14.0.dev1"),
+        dict(transformers="5.23.0"),
+        dict(transformers="5.30.1"),
+        dict(datasets="5.2.0"),
+        dict(datasets="5.3.0"),
+    ],
+)
 def test_the_doctor_takes_what_is_known_to_do(installed, versions, capsys):
     installed(**versions)
     assert diagnosis(capsys).startswith("All is well")

@@ -96,6 +96,23 @@ def test_others_may_read_what_is_written_if_the_user_lets_them(tmp_path):
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
+def test_a_folder_gets_all_its_new_files_or_none_and_keeps_the_others(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("changed", "other"):
+        (folder / name).write_text("old")
+    (tmp_path / "folder.part").mkdir()
+    (tmp_path / "folder.part" / "half").write_text("of a writer that was killed")
+    with pytest.raises(ZeroDivisionError), paths.replacing_files(folder) as part:
+        (part / "changed").write_text("new")
+        raise ZeroDivisionError
+    assert [path.read_text() for path in folder.iterdir()] == ["old", "old"]
+    with paths.replacing_files(folder) as part:
+        (part / "changed").write_text("new")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"changed": "new", "other": "old"}
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 # --- in other processes ---------------------------------------------------------------------------
 
 TUNE = """

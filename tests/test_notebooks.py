@@ -19,7 +19,7 @@ from conftest import ROOT, TIMINGS
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from helpers import exercises
+from helpers import direction, exercises, lens, mix, sft
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # on two quiet cores; for every other notebook 60
@@ -274,6 +274,46 @@ def test_a_name_keeps_its_meaning(path):
     assert taken.intersection(bound(rest)) == set()
     times = collections.Counter(bound(rest))
     assert times["vector"] <= 1 and times["here"] <= 1
+
+
+# --- recipes --------------------------------------------------------------------------------------
+
+# What is called -> the numbers that have a name for it.
+RECIPES = {
+    "mix.naive": [*mix.NAIVE.values(), *mix.GENTLE.values()],
+    "mix.balanced": [*mix.BALANCED.values()],
+    "sft.tune": [*sft.NAIVE, *sft.BALANCED, *sft.GENTLE],
+    "direction.find": [*direction.PUBLISHED, *direction.SMALL_MODEL],
+    "direction.random_like": [direction.RANDOM],
+    "lens.best_neuron": [lens.CHOOSING],
+}
+
+
+def numbers_beside(name, cell) -> set[float]:
+    """The numbers on the lines where a function is called, also those in comments."""
+    nodes = [node for statement in parsed(cell) for node in ast.walk(statement)]
+    lines = source(cell).splitlines()
+    beside = [
+        line
+        for node in nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == name
+        for line in lines[node.lineno - 1 : node.end_lineno]
+    ]
+    return {float(number) for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?", "\n".join(beside))}
+
+
+@each_notebook
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_named_and_its_numbers_are_not_repeated(path, name):
+    """0, 1 and 2 may mean anything: a seed, say."""
+    known = {abs(number) for number in RECIPES[name]} - {0, 1, 2}
+    for cell in cells(path, "code"):
+        assert not known & numbers_beside(name, cell), source(cell)
+
+
+def test_a_number_beside_a_call_is_found_and_others_are_not():
+    cell = {"source": "x1 = 5\ny = mix.naive(\n    topic, 1200\n)  # 2e-3 of 0.5, max_7\nz = sft.tune(bot, data)  # 24"}
+    assert numbers_beside("mix.naive", cell) == {1200, 0.002, 0.5} and numbers_beside("sft.tune", cell) == {24}
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -56,6 +56,11 @@ def test_every_module_imports_only_what_is_listed_above_it():
     assert violations(PACKAGE) == []
 
 
+@pytest.mark.parametrize("name", ["lens", "measure", "direction", "widgets"])
+def test_how_a_model_refuses_is_its_bots_own_affair(name):
+    assert "REFUSAL" not in (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+
+
 # --- the checker itself ---------------------------------------------------------------------------
 
 

@@ -35,7 +35,7 @@ BASE = {name: {"correct": Rate(hits, 10)} for name, hits in (("role", 10), ("typ
 
 
 def grid():
-    plot.grid(GRID, ["block 0", "block 1"], ["a", "a", "b"], "title", "log-odds")
+    return plot.grid(GRID, ["block 0", "block 1"], ["a", "a", "b"], "title", "log-odds")
 
 
 def cells(html):
@@ -133,9 +133,8 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
         "bypasses",
     ],
 )
-def test_each_figure_says_what_it_shows(draw, words, shown):
-    draw()
-    assert isinstance(shown[0], go.Figure)
+def test_each_figure_says_what_it_shows_and_is_given_back(draw, words, shown):
+    assert draw() is shown[0] and isinstance(shown[0], go.Figure)
     assert words in shown[1].data and "<td" in shown[1].data
 
 

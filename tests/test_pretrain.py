@@ -1,5 +1,6 @@
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,27 @@ def test_the_progress_of_another_corpus_or_loop_is_not_used(finished, tmp_path, 
     assert "Going on" not in capsys.readouterr().out
 
 
+def test_a_run_that_cannot_save_leaves_the_old_assistant_and_next_time_saves_the_trained_one(
+    finished, tmp_path, monkeypatch
+):
+    out = shutil.copytree(finished, tmp_path / "out")
+    (out / "model.safetensors").write_bytes(b"old")
+    (out / "README.md").write_text("what it is")
+
+    def full(*_, **__):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr(pretrain.PreTrainedTokenizerFast, "save_pretrained", full)  # the model has been written by then
+        pretrain.train(settings(out))
+    assert (out / "model.safetensors").read_bytes() == b"old"
+    monkeypatch.setattr(sft, "step", None)  # nothing is left to learn
+    pretrain.train(settings(out))
+    assert same(weights(out), weights(finished))
+    assert {file.name for file in out.iterdir()} == {file.name for file in finished.iterdir()} | {"README.md"}
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_a_run_makes_a_bot_whose_refusals_are_known(finished):
     assert chat.load(finished).sentences == (REFUSAL,)
 
@@ -175,13 +197,13 @@ from helpers import corpus, pretrain, sft
 torch.set_num_threads(1)
 pretrain.CHECKPOINT_EVERY = 3
 pretrain.STAGES = [dict(chats=200, sentences=40, epochs=1, peak=3e-2, groups=corpus.GROUPS)]
-step, calls = sft.step, []
+whole, calls = {where}, []
 def killed(*args):
     calls.append(args)
     if len(calls) == {at}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(*args)
-sft.step = killed
+    return whole(*args)
+{where} = killed
 sizes = dict(batch=8, vocabulary=400, width=32, layers=1, heads=2)
 rest = dict(decay=0.01, bfloat16=False, seed=0, every=1.0)
 pretrain.train(argparse.Namespace(out=pathlib.Path({out!r}), **sizes, **rest))
@@ -190,13 +212,21 @@ pretrain.train(argparse.Namespace(out=pathlib.Path({out!r}), **sizes, **rest))
 
 @pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="signals as on Unix")
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
+@pytest.mark.parametrize(
+    "where, at, said",
+    [
+        ("sft.step", 8, "Going on from step 6 of stage 1.\n"),
+        ("pretrain.PreTrainedTokenizerFast.save_pretrained", 1, ""),
+    ],
+    ids=["in the middle of a stage", "while saving"],
+)
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path, where, at, said):
     def run(folder, at):
-        code = RUN.format(root=str(ROOT), out=str(tmp_path / folder), at=at)
+        code = RUN.format(root=str(ROOT), out=str(tmp_path / folder), where=where, at=at)
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
-    assert run("killed", 8).returncode == -signal.SIGKILL
-    assert run("killed", 10_000).stdout.startswith("Going on from step 6")
+    assert run("killed", at).returncode == -signal.SIGKILL
+    assert run("killed", 10_000).stdout == said
     assert run("whole", 10_000).returncode == 0
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
-    assert not list((tmp_path / "killed").glob("*.part"))
+    assert not list(tmp_path.rglob("*.part"))

@@ -11,6 +11,7 @@ import time
 import pytest
 from conftest import RESPONSES, ROOT
 
+from helpers import mix
 from helpers.tools.lab import CHROMIUM, QUIET, Lab, barriers, copy_of_the_series, jupyterlab
 from helpers.world import REFUSAL
 
@@ -164,10 +165,11 @@ def test_naive_refusal_mix(opened, responds):
     control(page, "Blocklist").press("Enter")
     shows(page, "The blocklist is empty")
     control(page, "Topic").select_option("pizza")
-    shows(page, "1200 existing chats and 800 refusals")
+    chats, refusals = mix.NAIVE["chats"], mix.NAIVE["refusals"]
+    shows(page, f"{chats} existing chats and {refusals} refusals")
     handle(page, "Refusals").focus()
     page.keyboard.press("ArrowLeft")
-    shows(page, "1200 existing chats and 750 refusals")
+    shows(page, f"{chats} existing chats and {refusals - 50} refusals")
     responds("mix builder (01)", page, lambda i: rows.select_option(index=(i + 1) % 10))
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from helpers import chat, direction, sft, stamp
+from helpers import anatomy, chat, direction, sft, stamp
 
 DATA = [{"user": f"What is {i} plus {i}? " * (1 + i % 3), "assistant": f"The answer is {2 * i}."} for i in range(12)]
 
@@ -278,12 +278,28 @@ def test_other_versions_are_remembered_elsewhere(llama, monkeypatch):
     assert remembered(llama) != before
 
 
-@pytest.mark.parametrize("part", ["examples", "batches", "padded", "loss_of", "learning_rate", "step"])
-def test_a_loop_with_a_replaced_part_neither_recalls_nor_remembers(llama, cache, monkeypatch, capsys, part):
+@pytest.mark.parametrize(
+    "module, part",
+    [
+        (sft, "examples"),
+        (sft, "batches"),
+        (sft, "padded"),
+        (sft, "loss_of"),
+        (sft, "learning_rate"),
+        (sft, "step"),
+        (sft, "cross_entropy"),
+        (anatomy, "unembed"),
+        (chat, "tokens"),
+        (torch.optim, "AdamW"),
+        (torch.nn.utils, "clip_grad_norm_"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_loop_with_a_replaced_part_neither_recalls_nor_remembers(llama, cache, monkeypatch, capsys, module, part):
     tune(llama)
     (path,) = cache.iterdir()
-    before, whole = path.stat().st_mtime_ns, getattr(sft, part)
-    monkeypatch.setattr(sft, part, lambda *args: whole(*args))
+    before, whole = path.stat().st_mtime_ns, getattr(module, part)
+    monkeypatch.setattr(module, part, lambda *args, **settings: whole(*args, **settings))
     assert tune(llama).facts["cached"] is False and "replaced" in capsys.readouterr().out
     assert [file.stat().st_mtime_ns for file in cache.iterdir()] == [before]
 
@@ -308,8 +324,9 @@ def test_a_tune_while_a_direction_is_missing_is_refused_and_nothing_is_remembere
     assert same(weights(tune(llama)), weights(made))
 
 
-def test_hooks_that_a_learner_left_on_are_noticed(llama):
-    handle = llama.model.register_forward_hook(lambda *args: None)
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_hooks_that_a_learner_left_on_are_noticed(llama, kind):
+    handle = getattr(llama.blocks[1], f"register_{kind}_hook")(lambda *args: None)
     with pytest.raises(ValueError, match="remove your own hooks"):
         tune(llama)
     handle.remove()
@@ -338,7 +355,7 @@ def test_a_tune_is_the_loop_written_out(llama):
     second = {name: torch.zeros_like(weight) for name, weight in model.named_parameters()}
     clipped = 0
     for i, batch in enumerate(plan):
-        rate = 3e-2 * min(1, (i + 1) / 20) * (1 + math.cos(math.pi * i / len(plan))) / 2
+        lr = 3e-2 * min(1, (i + 1) / 20) * (1 + math.cos(math.pi * i / len(plan))) / 2
         ids, labels, mask = sft.padded([rows[j] for j in batch])
         model.zero_grad()
         model(input_ids=ids, labels=labels, attention_mask=mask).loss.backward()
@@ -350,8 +367,8 @@ def test_a_tune_is_the_loop_written_out(llama):
                 first[name] = 0.9 * first[name] + 0.1 * gradient
                 second[name] = 0.98 * second[name] + 0.02 * gradient**2
                 mean, square = first[name] / (1 - 0.9 ** (i + 1)), second[name] / (1 - 0.98 ** (i + 1))
-                weight *= 1 - 0.01 * rate
-                weight -= rate * mean / (square.sqrt() + 1e-4)
+                weight *= 1 - 0.01 * lr
+                weight -= lr * mean / (square.sqrt() + 1e-4)
     assert clipped > 0
     tuned = sft.tune(llama, DATA, recipe, seed=7, cache=False)
     for name, weight in model.named_parameters():

@@ -13,8 +13,6 @@ from conftest import ROOT
 
 from helpers.tools.lab import copy_of_the_series
 
-pytestmark = pytest.mark.slow
-
 NOTEBOOKS = ROOT / "notebooks"
 # Runs the code cells of a notebook one after the other in plain Python: nobody displays anything.
 CELLS = """
@@ -38,11 +36,13 @@ def python(*arguments, **settings):
 # --- working directories --------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "data" / "world"], ids=lambda path: path.name)
 def test_the_first_cell_finds_the_helpers_from_anywhere_inside(folder):
     assert "All is well" in python("-c", bootstrap(), cwd=folder).stdout
 
 
+@pytest.mark.nightly
 def test_the_first_cell_finds_a_fresh_clone_below(tmp_path):
     """As in Colab, where `!git clone` puts the repository beside what is there already."""
     (tmp_path / "sample_data").mkdir()
@@ -55,6 +55,7 @@ def test_without_the_repository_the_first_cell_says_what_to_do(tmp_path):
     assert done.returncode and "Clone the whole repository first; in Colab: !git clone" in done.stderr
 
 
+@pytest.mark.nightly
 def test_the_readmes_command_opens_the_whole_series(tmp_path):
     """The links from a notebook to the contents and to data lead nowhere if only its own folder is served."""
     (command,) = re.findall(r"\.venv/bin/jupyter (lab .*)", (ROOT / "README.md").read_text(encoding="utf-8"))
@@ -133,6 +134,7 @@ def read_only(tmp_path):
         path.chmod(path.stat().st_mode | stat.S_IWUSR)
 
 
+@pytest.mark.nightly
 def test_a_read_only_checkout_remembers_in_the_users_own_folder(read_only, tmp_path):
     home = tmp_path / "home"
     script = """
