@@ -7,6 +7,7 @@ tally       rates with intervals, pairs, several runs together
 judge       is this reply a refusal? is it right?
 hooks       reading and changing what flows between the parts of a model
 anatomy     where each family of models keeps its parts
+branches    several begun replies behind one prompt, in one pass
 chat        the assistant: load, template, loss mask, and `Bot`, the one seam to a model
 stamp       what a result was made with, as a hash
 memory      what has taken long is remembered on disk

@@ -24,6 +24,7 @@ MADE_BY = (
     "judge",
     "tally",
     "anatomy",
+    "branches",
     "hooks",
     "chat",
     "mix",
