@@ -28,6 +28,7 @@ lesson      doctor, check, solution, predictions
 widgets     panels: sliders and boxes over all of the above
 pretrain    command line: rebuild data/assistant
 sweep       command line: rebuild data/results
+bench       command line: how fast this is, beside what else there is
 classroom   command line: copies for a class, slides
 tools       command line, for whoever looks after the series: gallery, JupyterHub, browser
 """
