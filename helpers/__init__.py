@@ -8,6 +8,7 @@ judge       is this reply a refusal? is it right?
 smollm2     a real chat model that pip delivers, made into safetensors once
 hooks       reading and changing what flows between the parts of a model
 anatomy     where each family of models keeps its parts
+branches    several begun replies behind one prompt, in one pass
 chat        the assistant: load, template, loss mask, and `Bot`, the one seam to a model
 stamp       what a result was made with, as a hash
 memory      what has taken long is remembered on disk
@@ -30,6 +31,7 @@ lesson      doctor, check, solution, predictions
 widgets     panels: sliders and boxes over all of the above
 pretrain    command line: rebuild data/assistant
 sweep       command line: rebuild data/results
+bench       command line: how fast this is, beside what else there is
 classroom   command line: copies for a class, slides
 tools       command line, for whoever looks after the series: gallery, JupyterHub, browser
 """

@@ -11,6 +11,7 @@ Notable:
 
 import copy
 import functools
+import os
 import pathlib
 import textwrap
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from . import anatomy, hooks, judge, smollm2
+from . import anatomy, branches, hooks, judge, smollm2
 from .paths import ASSISTANT
 
 # ChatML. The generation markers tell `return_assistant_tokens_mask=True` which tokens the assistant writes.
@@ -186,27 +187,25 @@ class Bot:
         """Is this reply a refusal? Exact where all its refusals are known; else read for what it means."""
         return judge.says_one_of(reply, self.sentences) if self.sentences else judge.refusal(reply) != "none"
 
-    def refusal_logodds(self, prompts: list[str]) -> Tensor:
-        """log p / (1 - p) of a reply that begins with one of its openings, by teacher forcing: (prompt,)."""
-        each = torch.stack([self.log_probability(prompts, opening) for opening in self.openings])
-        log_p = each.logsumexp(0).clamp(max=-1e-6)
+    def refusal_logodds(self, prompts: list[str], shared: bool = False) -> Tensor:
+        """log p / (1 - p) of a reply that begins with one of its openings, by teacher forcing: (prompt,).
+
+        All openings are read in one pass. `shared` as in `read`.
+        """
+        log_p = self.log_probabilities(prompts, self.openings, shared).logsumexp(0).clamp(max=-1e-6)
         return log_p - torch.log(-torch.expm1(log_p))
 
-    @torch.no_grad()
     def log_probability(self, prompts: list[str], reply: str) -> Tensor:
         """log p of a reply that begins with just these tokens, by teacher forcing: (prompt,), in nats."""
-        ids = torch.tensor(encode(self.tokenizer, reply), device=self.device)
-        inputs, rows = self.batch(prompts, room=len(ids)), len(prompts)
-        given, last = ids[:-1].expand(rows, -1), inputs["position_ids"][:, -1:]
-        out = self.model(
-            input_ids=torch.cat([inputs["input_ids"], given], 1),
-            attention_mask=torch.cat([inputs["attention_mask"], torch.ones_like(given)], 1),
-            position_ids=torch.cat(
-                [inputs["position_ids"], last + 1 + torch.arange(len(ids) - 1, device=self.device)], 1
-            ),
-            logits_to_keep=len(ids),
-        ).logits.log_softmax(-1)
-        return out.gather(-1, ids.expand(rows, -1)[..., None]).squeeze(-1).sum(1)
+        return self.log_probabilities(prompts, [reply])[0]
+
+    def log_probabilities(self, prompts: list[str], replies, shared: bool = False) -> Tensor:
+        """The same for several replies: (reply, prompt)."""
+        found = [encode(self.tokenizer, reply) for reply in replies]
+        nodes = branches.tree(found)
+        log_p = self.read(prompts, nodes, shared).log_softmax(-1)
+        each = [[log_p[:, nodes.index(tuple(ids[:n])), ids[n]] for n in range(len(ids))] for ids in found]
+        return torch.stack([torch.stack(terms).sum(0) for terms in each])
 
     # --- what it computes -------------------------------------------------------------------------
 
@@ -219,6 +218,9 @@ class Bot:
 
         Raises ValueError if there is no room for that many more tokens.
         """
+        return self._padded(self._rows(prompts, prefill, room))
+
+    def _rows(self, prompts, prefill="", room=1) -> list[list[int]]:
         rows = [encode(self.tokenizer, prompt_text(self.tokenizer, prompt, prefill)) for prompt in prompts]
         longest, limit = max(map(len, rows)), getattr(self.model.config, "max_position_embeddings", None)
         if limit and longest + room > limit:
@@ -226,7 +228,10 @@ class Bot:
                 f"This prompt is {longest} tokens long, the reply may take {room}, and {self.name} reads at most "
                 f"{limit} in all: shorten the prompt."
             )
-        pad = self.tokenizer.pad_token_id
+        return rows
+
+    def _padded(self, rows):
+        longest, pad = max(map(len, rows)), self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=self.device)
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=self.device)
         # Models with absolute positions count from the first real token, not from the padding.
@@ -236,6 +241,30 @@ class Bot:
     def logits(self, prompts: list[str], prefill: str = "") -> Tensor:
         """Logits for the next token after each prompt: (prompt, vocabulary)."""
         return self.model(**self.batch(prompts, prefill), logits_to_keep=1).logits[:, -1]
+
+    @torch.no_grad()
+    def read(self, prompts: list[str], nodes=((),), shared: bool = False) -> Tensor:
+        """Logits after each prompt and, behind it, each node of a tree of begun replies: (prompt, node, vocabulary).
+
+        With `shared` the tokens that all prompts begin with are read once, as a row of their own: faster where the
+        template is long, and only for hooks that treat all tokens alike.
+        """
+        rows, past = self._rows(prompts, room=max(map(len, nodes)) + 1), None
+        longest = max(map(len, rows)) + len(nodes)
+        if not anatomy.any_mask(self.model, longest):
+            shared = False
+            if not branches.chain(nodes):  # one node at a time
+                each = [self.read(prompts, branches.tree([(*node, 0)]))[:, -1] for node in nodes]
+                return torch.stack(each, 1)
+        head = os.path.commonprefix(rows)[: min(map(len, rows)) - 1] if shared else []
+        if head:
+            once = torch.tensor([head], device=self.device)
+            past = self.model.base_model(input_ids=once, use_cache=True).past_key_values
+            past.batch_repeat_interleave(len(rows))
+        rest = self._padded([row[len(head) :] for row in rows])
+        inputs = branches.behind(rest, nodes, len(head), self.model.dtype)
+        known = dict(past_key_values=past, use_cache=True) if head else {}
+        return self.model(**inputs, **known, logits_to_keep=len(nodes)).logits
 
     @torch.no_grad()
     def stream(self, inputs: dict[str, Tensor], last: int = 0) -> Tensor:
