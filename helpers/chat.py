@@ -24,6 +24,8 @@ from transformers.utils import logging
 from . import anatomy, branches, hooks, judge, smollm2
 from .paths import ASSISTANT
 
+WORTH = 8  # tokens that all prompts begin with: as many are worth a pass of their own
+
 # ChatML. The generation markers tell `return_assistant_tokens_mask=True` which tokens the assistant writes.
 TEMPLATE = """\
 {%- for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}\
@@ -150,22 +152,34 @@ class Bot:
 
     # --- what it says -----------------------------------------------------------------------------
 
-    def ask(self, prompt, prefill: str = "", max_new_tokens: int = 40):
-        """The greedy reply to a prompt, or a list of replies to a list of prompts. `prefill` begins every reply."""
+    def ask(self, prompt, prefill: str = "", max_new_tokens: int = 40, never_first=None):
+        """The greedy reply to a prompt, or a list of replies to a list of prompts.
+
+        `prefill` begins every reply; `never_first` are token ids that no reply may begin with.
+        """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        answers = self._replies(prompts, prefill, max_new_tokens)
+        answers = self._replies(prompts, prefill, max_new_tokens, never_first) if prompts else []
         return answers[0] if isinstance(prompt, str) else answers
 
     @torch.no_grad()
-    def _replies(self, prompts, prefill, max_new_tokens, batch_size=128):
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
-        answers = [""] * len(prompts)
-        greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens)
+    def _replies(self, prompts, prefill, max_new_tokens, never_first, batch_size=128):
+        rows = self._rows(prompts, prefill, max_new_tokens)
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # like lengths together: little padding
+        # Whoever watches the tokens, with a hook on the embedding, must see whole prompts.
+        watched = hooks.left_on(self.model.get_input_embeddings())
+        head = [] if watched or len(rows) == 1 or len(in_common(rows)) < WORTH else in_common(rows)
+        answers = [""] * len(rows)
+        greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, begin_suppress_tokens=never_first)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            inputs = self.batch([prompts[i] for i in chosen], prefill, max_new_tokens)
-            ids, mask = inputs["input_ids"], inputs["attention_mask"]
-            written = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
+            rest, known = self._padded([rows[i][len(head) :] for i in chosen]), {}
+            ids, mask = rest["input_ids"], rest["attention_mask"]
+            if head:
+                once = ids.new_tensor([head])
+                known = {"past_key_values": read_once(self.model, once, len(chosen))}
+                ids = torch.cat([once.expand(len(ids), -1), ids], 1)
+                mask = torch.cat([mask.new_ones(len(mask), len(head)), mask], 1)
+            written = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy, **known)
             for i, row in zip(chosen, written[:, ids.shape[1] :], strict=True):
                 answers[i] = (prefill + self.tokenizer.decode(row, skip_special_tokens=True)).strip()
         return answers
@@ -249,21 +263,19 @@ class Bot:
         With `shared` the tokens that all prompts begin with are read once, as a row of their own: faster where the
         template is long, and only for hooks that treat all tokens alike.
         """
-        rows, past = self._rows(prompts, room=max(map(len, nodes)) + 1), None
+        rows = self._rows(prompts, room=max(map(len, nodes)) + 1)
         longest = max(map(len, rows)) + len(nodes)
         if not anatomy.any_mask(self.model, longest):
             shared = False
             if not branches.chain(nodes):  # one node at a time
                 each = [self.read(prompts, branches.tree([(*node, 0)]))[:, -1] for node in nodes]
                 return torch.stack(each, 1)
-        head = os.path.commonprefix(rows)[: min(map(len, rows)) - 1] if shared else []
-        if head:
-            once = torch.tensor([head], device=self.device)
-            past = self.model.base_model(input_ids=once, use_cache=True).past_key_values
-            past.batch_repeat_interleave(len(rows))
+        head, known = in_common(rows) if shared else [], {}
         rest = self._padded([row[len(head) :] for row in rows])
         inputs = branches.behind(rest, nodes, len(head), self.model.dtype)
-        known = dict(past_key_values=past, use_cache=True) if head else {}
+        if head:
+            once = torch.tensor([head], device=self.device)
+            known = {"past_key_values": read_once(self.model, once, len(rows)), "use_cache": True}
         return self.model(**inputs, **known, logits_to_keep=len(nodes)).logits
 
     @torch.no_grad()
@@ -296,6 +308,18 @@ class Bot:
     def writers(self) -> list[list[nn.Module]]:
         """For every block the two matrices that write into the residual stream: attention's and the MLP's."""
         return anatomy.writers(self.model)
+
+
+def in_common(rows, left: int = 1) -> list[int]:
+    """The tokens that all rows begin with; at least so many of each row are left out."""
+    return os.path.commonprefix(rows)[: max(0, min(map(len, rows)) - left)]
+
+
+def read_once(model, head: Tensor, rows: int):
+    """What so many rows need to know of the tokens (1, token) that all begin with: keys and values, read in one row."""
+    past = model.base_model(input_ids=head, use_cache=True).past_key_values
+    past.batch_repeat_interleave(rows)
+    return past
 
 
 # --- load -----------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ Notable:
 """
 
 import math
-import os
 import random
 import sys
 import time
@@ -21,7 +20,6 @@ from . import anatomy, chat, lora, memory, stamp
 from .chat import Bot
 
 IGNORE = -100  # the label that cross_entropy skips
-WORTH = 8  # tokens in common that are worth a pass of their own
 CODE = stamp.code("anatomy", "lora", "sft")  # as it was when it was loaded: a file may change while a notebook runs
 
 
@@ -124,8 +122,9 @@ def loss_of(model, rows) -> torch.Tensor:
     """Mean cross-entropy over the tokens that count. Position t predicts token t + 1, hence the shift."""
     ids, labels, mask = (part.to(model.device) for part in padded(rows))
     head = shared(rows)
-    known = read_once(model, ids[:1, :head], len(rows)) if head else {"use_cache": False}
-    states = model.base_model(input_ids=ids[:, head:], attention_mask=mask, **known).last_hidden_state
+    known = chat.read_once(model, ids[:1, :head], len(rows)) if head else None
+    reading = dict(attention_mask=mask, past_key_values=known, use_cache=head > 0)
+    states = model.base_model(input_ids=ids[:, head:], **reading).last_hidden_state
     labels = labels[:, head:]
     counted = labels[:, 1:] != IGNORE
     # The output layer is the widest of a small model: apply it only where the loss looks.
@@ -136,17 +135,9 @@ def loss_of(model, rows) -> torch.Tensor:
 def shared(rows) -> int:
     """How many tokens all rows begin with, none of which counts; 0 where it does not pay: many templates begin with
     a long instruction, the same in every chat."""
-    same = len(os.path.commonprefix([ids for ids, _ in rows]))
     first = min(next((i for i, label in enumerate(labels) if label != IGNORE), 0) for _, labels in rows)
-    head = min(same, first - 1)  # the token before the first that counts predicts it
-    return head if head >= WORTH and len(rows) > 1 else 0
-
-
-def read_once(model, head: torch.Tensor, rows: int) -> dict:
-    """What every row needs to know of the tokens that all begin with: (1, token), read in one row, gradients included."""
-    past = model.base_model(input_ids=head, use_cache=True).past_key_values
-    past.batch_repeat_interleave(rows)
-    return {"past_key_values": past, "use_cache": True}
+    head = min(len(chat.in_common([ids for ids, _ in rows])), first - 1)  # the token before the first predicts it
+    return head if head >= chat.WORTH and len(rows) > 1 else 0
 
 
 @torch.no_grad()
@@ -189,13 +180,12 @@ PARTS = {
         "padded",
         "loss_of",
         "shared",
-        "read_once",
         "learning_rate",
         "step",
         "cross_entropy",
     ),
     anatomy: ("unembed",),
-    chat: ("tokens",),
+    chat: ("tokens", "in_common", "read_once"),
     torch.optim: ("AdamW",),
     torch.nn.utils: ("clip_grad_norm_",),
 }
