@@ -157,7 +157,7 @@ def test_no_reply_begins_with_what_may_not_come_first(bot):
 
 
 def test_replies_come_in_the_order_of_the_prompts_however_they_are_batched(bot):
-    assert bot._replies(PROMPTS, "", 40, batch_size=2) == bot._replies(PROMPTS, "", 40, batch_size=1)
+    assert bot._replies(PROMPTS, "", 40, None, batch_size=2) == bot._replies(PROMPTS, "", 40, None, batch_size=1)
 
 
 def test_batched_logits_equal_single_logits(any_bot):
