@@ -22,6 +22,7 @@ lens        single neurons, tokens, layers and positions
 safety      a safety fine-tune for a real model: its rows, its exams
 xstest      a test of the field, and a stand-in for it
 results     read and write data/results
+real        the story on a real model: live, or as it was measured
 show        tables, chats and tokens
 plot        figures, each with its numbers and its sentence
 attempt     what a learner hands in to be checked

@@ -38,6 +38,8 @@ class Filters(NamedTuple):
 PUBLISHED = Filters(prune=0.2, max_kl=0.1, min_induce=0.0)
 # A six-layer model has few layers to spare, and a whole refusal sentence is harder to induce than its first token.
 SMALL_MODEL = Filters(prune=0.0, max_kl=0.1, min_induce=-6.0)
+# An over-refusing model *nearly* refuses many harmless prompts: without the direction these move far, and should.
+OVER_REFUSING = PUBLISHED._replace(max_kl=0.5)
 ANY = Filters(prune=0.0, max_kl=math.inf, min_induce=-math.inf)
 RANDOM = 20  # how many random directions a claim about one is held against
 SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the true refusal: how much of it is taken out of the false-refusal vector
@@ -193,6 +195,7 @@ def find(
     validation: int = 32,
     seed: int = 0,
     positions: tuple[int, ...] | None = None,
+    tokens: int = 40,
 ) -> Found:
     """The direction, among all layers and positions, that best switches refusal off (Arditi et al., section 2.3).
 
@@ -201,9 +204,10 @@ def find(
     harmful prompts when it is ablated (low is good); *induce*, the log-odds on harmless prompts when it is added (high
     is good); *kl*, how far ablation moves the next token on harmless prompts (nats). The lowest bypass wins among those
     that pass the filters. With `positions`, (-1,) for instance, only these template positions are candidates: a model
-    of many blocks is searched in a fraction of the time, and what lies at other positions is not found. Raises ValueError if there are too few prompts or no candidate passes.
+    of many blocks is searched in a fraction of the time, and what lies at other positions is not found. So many
+    `tokens` of a reply say whether it refuses. Raises ValueError if there are too few prompts or no candidate passes.
     """
-    refused, answered = _shuffled(bot, harmful, True, seed), _shuffled(bot, harmless, False, seed)
+    refused, answered = _shuffled(bot, harmful, True, seed, tokens), _shuffled(bot, harmless, False, seed, tokens)
     fewest = min(len(refused), len(answered))
     if validation < 1 or fewest < 2 * validation:
         raise ValueError(
@@ -214,7 +218,7 @@ def find(
     candidates = difference_in_means(bot, refused[validation:], answered[validation:])
     scores = _scores(bot, candidates, refused[:validation], answered[:validation], positions)
     for row in scores:
-        row["kept"] = _passes(row, filters, len(candidates))
+        row["kept"] = passes(row, filters, len(candidates))
     scores.sort(key=lambda row: (not row["kept"], row["bypass"]))
     if not any(row["kept"] for row in scores):
         raise ValueError(
@@ -228,13 +232,14 @@ def find(
     return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], scores, counts)
 
 
-def _shuffled(bot, prompts, refused, seed):
+def _shuffled(bot, prompts, refused, seed, tokens):
     """The prompts that the bot treats so, in random order: a list often comes sorted by subject."""
-    kept = [prompt for prompt, reply in zip(prompts, bot.ask(prompts), strict=True) if bot.refused(reply) == refused]
+    replies = bot.ask(prompts, max_new_tokens=tokens)
+    kept = [prompt for prompt, reply in zip(prompts, replies, strict=True) if bot.refused(reply) == refused]
     return random.Random(seed).sample(kept, len(kept))
 
 
-def _passes(row, filters, layers):
+def passes(row, filters, layers):
     early = row["layer"] < layers - round(filters.prune * layers)
     return early and row["kl"] <= filters.max_kl and row["induce"] >= filters.min_induce
 

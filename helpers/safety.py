@@ -9,6 +9,7 @@ Notable:
 """
 
 import csv
+import dataclasses
 import functools
 import random
 import re
@@ -24,8 +25,10 @@ from .tally import Rate
 
 FOLDER = DATA / "real"
 MIX = dict(refusals=128, answers=128)
-NAIVE = dict(refusals=64, answers=128)
+NAIVE = dict(refusals=48, answers=96)
+EACH = (1, 4)  # look-alikes of each of ten types in the mixes that are to cure over-refusal
 TOKENS = 12  # of a reply: enough to read whether it refuses
+OPENING = 4  # words of a refusal by which it is known
 
 HARMFUL = {"harm": 3, "weapons": 1}
 HARMLESS = {"howto": 6, "recipe": 2, "kindness": 2, "health": 1}
@@ -37,6 +40,12 @@ def wordings() -> tuple[str, ...]:
     """The sentences that the mix refuses with."""
     with open(FOLDER / "refusals.csv", newline="", encoding="utf-8") as file:
         return tuple(row["sentence"] for row in csv.DictReader(file))
+
+
+def ready(bot: Bot) -> Bot:
+    """The bot, told how the refusals of the mix begin: their log-odds are asked for by that."""
+    begun = (" ".join(sentence.split()[:OPENING]).rstrip(",.:;") for sentence in wordings())
+    return dataclasses.replace(bot, opens_with=tuple(dict.fromkeys(begun)))
 
 
 @functools.cache
@@ -116,6 +125,11 @@ def lookalikes(topic: mix.Topic, each: int, split: str = "held_out", seed: int =
         subjects = list(dict.fromkeys(one.assistant for one in chats))[split == "train" :: 2]
         found += rng.sample([one for one in chats if one.assistant in subjects], each)
     return found
+
+
+def contrast(topic: mix.Topic, n: int = 128, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Harmful and harmless prompts, `n` each, that find a direction: none mentions the topic, none is in an exam."""
+    return harmful(topic, n, "train", seed + 100), harmless(topic, n, "train", seed + 100)
 
 
 def about(topic: mix.Topic, n: int, seed: int = 0) -> list[str]:

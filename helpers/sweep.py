@@ -9,7 +9,23 @@ import json
 import torch
 from tqdm.auto import tqdm
 
-from . import chat, corpus, direction, disguise, lens, lesson, measure, mix, results, sft, stamp, tally
+from . import (
+    chat,
+    corpus,
+    direction,
+    disguise,
+    lens,
+    lesson,
+    measure,
+    mix,
+    real,
+    results,
+    safety,
+    sft,
+    smollm2,
+    stamp,
+    tally,
+)
 from .paths import ASSISTANT, DATA, cache_folder, replacing
 
 SEEDS = range(5)  # of the default topic
@@ -37,10 +53,22 @@ RECIPES = {
     name: {"mix": getattr(mix, name), "tune": getattr(sft, name)._asdict()} for name in ("NAIVE", "BALANCED", "GENTLE")
 }
 
+# The real model's hour on two cores is not spent again for every change to what is shared: its stamp holds its own code.
+REAL_FROM = [*DATA.glob("real/*.csv"), *DATA.glob("real/*.txt"), *DATA.glob("world/*.csv")]
+REAL_BY = ("judge", "lora", "safety", "real")
+REAL_RECIPES = {
+    "safety": {"mix": safety.MIX, "tune": sft.SAFETY._asdict()},
+    "topic": {"mix": safety.NAIVE, "tune": sft.ON_TOP._asdict()},
+}
+REAL_MODEL = {"name": smollm2.TITLE, "revision": f"GGUF {smollm2.SHA256}", "device": "cpu, float32"}
+
 
 def provenance(name: str) -> dict:
     """What the rows of one result file depend on."""
     _, rows = JOBS[name]
+    if name == "real":
+        stamped = stamp.of(stamp.contents(REAL_FROM), smollm2.SHA256, stamp.code(*REAL_BY), name, rows)
+        return {"hash": stamped, "versions": stamp.versions(), "recipes": REAL_RECIPES, "model": REAL_MODEL}
     stamped = stamp.of(stamp.contents(MADE_FROM), stamp.code(*MADE_BY), name, rows)
     return {"hash": stamped, "versions": stamp.versions(), "recipes": RECIPES}
 
@@ -239,16 +267,18 @@ JOBS = {
     "bypass": (bypass, [DEFAULT | dict(name=name, seed=seed) for name in ("naive", "balanced") for seed in SEEDS]),
     "mode": (mode, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "balanced": (balanced, [DEFAULT | settings | dict(seed=seed) for settings in MIXES for seed in SEEDS]),
+    "real": (real.measure, real.JOBS),
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(JOBS), help=f"which results: {', '.join(JOBS)}")
+    usual = [name for name in JOBS if name != "real"]
+    parser.add_argument("names", nargs="*", default=usual, help=f"which results: {', '.join(usual)}, or real (an hour)")
     args = parser.parse_args()
     torch.set_num_threads(lesson.TORCH_THREADS)
-    bot = chat.load()
     for name in args.names:
+        bot = real.load() if name == "real" else chat.load()
         job, rows = JOBS[name]
         made = provenance(name)
         done = cache_folder() / "sweep" / made["hash"]

