@@ -9,7 +9,7 @@ import contextlib
 
 import torch
 
-from . import chat, direction, lora, mix, results, safety, sft, smollm2
+from . import chat, direction, lora, mix, results, safety, sft, smollm2, tally
 from .chat import Bot
 from .tally import Rate
 
@@ -139,8 +139,24 @@ def _topic_on_top(tuned, vector, topic, exams, seed):
     return row
 
 
-PARTS = {"story": story, "cure": cure}
+def length(bot: Bot, topic: mix.Topic, seed: int, tokens: int = 48) -> dict:
+    """Does a reply of a few tokens say what a longer one says? On 100 and more prompts of every sort."""
+    exams = safety.exams(topic, n=30, seed=seed)
+    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, seed=seed), sft.SAFETY, seed)
+    prompts = [prompt for part in exams.values() for prompt in part]
+    short, long = (
+        [tuned.refused(reply) for reply in tuned.ask(prompts, max_new_tokens=n)] for n in (safety.TOKENS, tokens)
+    )
+    return {
+        "same": Rate.of(a == b for a, b in zip(short, long, strict=True)),
+        "short": Rate.of(short),
+        "long": Rate.of(long),
+    }
+
+
+PARTS = {"story": story, "cure": cure, "length": length}
 JOBS = [
+    dict(part="length", seed=0),
     *(dict(part="story", seed=seed) for seed in SEEDS),
     *(dict(part="cure", seed=seed, each=each) for each in safety.EACH for seed in SEEDS),
 ]
@@ -158,3 +174,39 @@ def shipped(part: str, **settings) -> dict:
     """A row that was measured before: of seed 0, unless another is asked for."""
     wanted = dict(part=part, seed=0) | settings
     return next(row for row in results.read("real") if wanted.items() <= row.items())
+
+
+STATES = (
+    "as it comes",
+    "safety-tuned",
+    "direction removed",
+    "random removed",
+    "openers' span removed",
+    "first tokens forbidden",
+    "direction added",
+)
+TOPIC_STATES = ("topic mix", "topic mix, direction removed", "topic mix, random removed")
+
+
+def summary(rows: list[dict], states=STATES) -> list[dict]:
+    """A table: what share each state refuses of each exam, all seeds together, with the lowest and the highest seed.
+
+    The last column is the loss on ordinary text in nats per token, in the mean over seeds.
+    """
+    table = []
+    for state in states:
+        runs = [row[state] if isinstance(row[state], list) else [row[state]] for row in rows]
+        line = {"what is done": state}
+        for exam in ("harmful", "look-alikes", "harmless", "topic"):
+            seeds = [tally.pooled(run["refused"][exam] for run in of if exam in run["refused"]) for of in runs]
+            line[exam] = _told(seeds)
+        losses = [run["plain"] for of in runs for run in of if "plain" in run]
+        table.append(line | {"ordinary text": f"{sum(losses) / len(losses):.2f}" if losses else ""})
+    return table
+
+
+def _told(seeds):
+    if not tally.pooled(seeds).n:
+        return ""
+    shares = [100 * rate.share for rate in seeds]
+    return f"{100 * tally.pooled(seeds).share:.0f} % ({min(shares):.0f} to {max(shares):.0f})"

@@ -41,9 +41,9 @@ def _told(value) -> str:
     return escape(f"{value:.3g}" if isinstance(value, float) else value)
 
 
-def replies(bots: dict, prompts: list[str]) -> None:
-    """What several bots reply to the same prompts, side by side."""
-    answers = {name: bot.ask(prompts) for name, bot in bots.items()}
+def replies(bots: dict, prompts: list[str], tokens: int = 40) -> None:
+    """What several bots reply to the same prompts, side by side, in at most so many tokens."""
+    answers = {name: bot.ask(prompts, max_new_tokens=tokens) for name, bot in bots.items()}
     table([{"prompt": prompt, **{name: answers[name][i] for name in bots}} for i, prompt in enumerate(prompts)])
 
 
