@@ -110,7 +110,7 @@ LENS = [
     ("scores.abs().argmax()", "scores.argmax()"),
     ("stream.index_put((rows, rows), states)", "stream.index_put((rows, rows), states.flip(0))"),
     ("log_p[..., first].logsumexp(-1)", "log_p[..., first].sum(-1)"),
-    ("states @ vector.to(states) / vector.norm().to(states)", "states @ vector.to(states)"),
+    ("(vector / vector.norm()).to(states)", "vector.to(states)"),
     ("last=1)[:, :, -1]", "last=2)[:, :, 0]"),
 ]
 
@@ -123,6 +123,7 @@ CHAT = [
     ("last + 1 + torch.arange(", "last + torch.arange("),
     ("end[1:] or end", "end[1:]"),
     ("end[1:] or end", "end"),
+    ("end[1:] or end, device=ids.device", "end[1:] or end"),
     ("    if not length:\n", "    if False:\n"),
     ("return last + len(wanted) - 1", "return last + len(wanted)"),
     ("found.shape[1] - 1 - found.flip(1).int().argmax(1)", "found.int().argmax(1)"),
