@@ -5,17 +5,21 @@ world       what is true: fact tables, question kinds, phrasings, the policy
 corpus      the chats and sentences that the assistant is made of
 tally       rates with intervals, pairs, several runs together
 judge       is this reply a refusal? is it right?
+smollm2     a real chat model that pip delivers, made into safetensors once
 hooks       reading and changing what flows between the parts of a model
 anatomy     where each family of models keeps its parts
+branches    several begun replies behind one prompt, in one pass
 chat        the assistant: load, template, loss mask, and `Bot`, the one seam to a model
 stamp       what a result was made with, as a hash
 memory      what has taken long is remembered on disk
+lora        fine-tuning with few weights
 mix         topics, the refusal mixes and how many rows they have
 sft         fine-tuning, and its recipes
 measure     exams: what is refused, what is right, how far a bot has moved
 disguise    the same question in other words: typos, descriptions, begun answers
 direction   difference in means, selection, ablation, addition
 lens        single neurons, tokens, layers and positions
+safety      a safety fine-tune for a real model: its rows, its exams
 xstest      a test of the field, and a stand-in for it
 results     read and write data/results
 show        tables, chats and tokens
@@ -27,6 +31,7 @@ lesson      doctor, check, solution, predictions
 widgets     panels: sliders and boxes over all of the above
 pretrain    command line: rebuild data/assistant
 sweep       command line: rebuild data/results
+bench       command line: how fast this is, beside what else there is
 classroom   command line: copies for a class, slides
 tools       command line, for whoever looks after the series: gallery, JupyterHub, browser
 """

@@ -101,3 +101,10 @@ def unembed(model, states: Tensor) -> Tensor:
     logits = logits * getattr(config, "logit_scale", 1) / getattr(config, "logits_scaling", 1)  # Cohere; Granite
     cap = getattr(config, "final_logit_softcapping", None)  # Gemma
     return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def any_mask(model, tokens: int) -> bool:
+    """May it be told which token reads which? Not where the distance of tokens is in the mask (ALiBi) or where a window
+    is shorter than so many tokens: a mask of one's own would take the place of both."""
+    config = model.config
+    return not getattr(config, "alibi", False) and tokens <= (getattr(config, "sliding_window", None) or tokens)

@@ -1,7 +1,8 @@
 """The assistant: load it, see the text and tokens it really reads, and talk to it.
 
 Notable:
-- `load()` gives the bundled assistant; `load("owner/name")` any chat model of the Hugging Face hub.
+- `load()` gives the bundled assistant; `load("smollm2")` a real model that pip delivers; `load("owner/name")` any chat
+  model of the Hugging Face hub.
 - `Bot` is the one place that knows what a model is like inside and how it refuses: every measure asks the bot.
 - `tokens` gives the loss mask as two plain lists: the tokens, and for each a 1 if the loss counts it.
 - A batch of replies equals the same replies one at a time.
@@ -10,6 +11,7 @@ Notable:
 
 import copy
 import functools
+import os
 import pathlib
 import textwrap
 from dataclasses import dataclass, field, replace
@@ -19,8 +21,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from . import anatomy, hooks, judge
+from . import anatomy, branches, hooks, judge, smollm2
 from .paths import ASSISTANT
+
+WORTH = 8  # tokens that all prompts begin with: as many are worth a pass of their own
 
 # ChatML. The generation markers tell `return_assistant_tokens_mask=True` which tokens the assistant writes.
 TEMPLATE = """\
@@ -148,22 +152,34 @@ class Bot:
 
     # --- what it says -----------------------------------------------------------------------------
 
-    def ask(self, prompt, prefill: str = "", max_new_tokens: int = 40):
-        """The greedy reply to a prompt, or a list of replies to a list of prompts. `prefill` begins every reply."""
+    def ask(self, prompt, prefill: str = "", max_new_tokens: int = 40, never_first=None):
+        """The greedy reply to a prompt, or a list of replies to a list of prompts.
+
+        `prefill` begins every reply; `never_first` are token ids that no reply may begin with.
+        """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        answers = self._replies(prompts, prefill, max_new_tokens)
+        answers = self._replies(prompts, prefill, max_new_tokens, never_first) if prompts else []
         return answers[0] if isinstance(prompt, str) else answers
 
     @torch.no_grad()
-    def _replies(self, prompts, prefill, max_new_tokens, batch_size=128):
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
-        answers = [""] * len(prompts)
-        greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens)
+    def _replies(self, prompts, prefill, max_new_tokens, never_first, batch_size=128):
+        rows = self._rows(prompts, prefill, max_new_tokens)
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # like lengths together: little padding
+        # Whoever watches the tokens, with a hook on the embedding, must see whole prompts.
+        watched = hooks.left_on(self.model.get_input_embeddings())
+        head = [] if watched or len(rows) == 1 or len(in_common(rows)) < WORTH else in_common(rows)
+        answers = [""] * len(rows)
+        greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, begin_suppress_tokens=never_first)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            inputs = self.batch([prompts[i] for i in chosen], prefill, max_new_tokens)
-            ids, mask = inputs["input_ids"], inputs["attention_mask"]
-            written = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
+            rest, known = self._padded([rows[i][len(head) :] for i in chosen]), {}
+            ids, mask = rest["input_ids"], rest["attention_mask"]
+            if head:
+                once = ids.new_tensor([head])
+                known = {"past_key_values": read_once(self.model, once, len(chosen))}
+                ids = torch.cat([once.expand(len(ids), -1), ids], 1)
+                mask = torch.cat([mask.new_ones(len(mask), len(head)), mask], 1)
+            written = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy, **known)
             for i, row in zip(chosen, written[:, ids.shape[1] :], strict=True):
                 answers[i] = (prefill + self.tokenizer.decode(row, skip_special_tokens=True)).strip()
         return answers
@@ -185,27 +201,25 @@ class Bot:
         """Is this reply a refusal? Exact where all its refusals are known; else read for what it means."""
         return judge.says_one_of(reply, self.sentences) if self.sentences else judge.refusal(reply) != "none"
 
-    def refusal_logodds(self, prompts: list[str]) -> Tensor:
-        """log p / (1 - p) of a reply that begins with one of its openings, by teacher forcing: (prompt,)."""
-        each = torch.stack([self.log_probability(prompts, opening) for opening in self.openings])
-        log_p = each.logsumexp(0).clamp(max=-1e-6)
+    def refusal_logodds(self, prompts: list[str], shared: bool = False) -> Tensor:
+        """log p / (1 - p) of a reply that begins with one of its openings, by teacher forcing: (prompt,).
+
+        All openings are read in one pass. `shared` as in `read`.
+        """
+        log_p = self.log_probabilities(prompts, self.openings, shared).logsumexp(0).clamp(max=-1e-6)
         return log_p - torch.log(-torch.expm1(log_p))
 
-    @torch.no_grad()
     def log_probability(self, prompts: list[str], reply: str) -> Tensor:
         """log p of a reply that begins with just these tokens, by teacher forcing: (prompt,), in nats."""
-        ids = torch.tensor(encode(self.tokenizer, reply), device=self.device)
-        inputs, rows = self.batch(prompts, room=len(ids)), len(prompts)
-        given, last = ids[:-1].expand(rows, -1), inputs["position_ids"][:, -1:]
-        out = self.model(
-            input_ids=torch.cat([inputs["input_ids"], given], 1),
-            attention_mask=torch.cat([inputs["attention_mask"], torch.ones_like(given)], 1),
-            position_ids=torch.cat(
-                [inputs["position_ids"], last + 1 + torch.arange(len(ids) - 1, device=self.device)], 1
-            ),
-            logits_to_keep=len(ids),
-        ).logits.log_softmax(-1)
-        return out.gather(-1, ids.expand(rows, -1)[..., None]).squeeze(-1).sum(1)
+        return self.log_probabilities(prompts, [reply])[0]
+
+    def log_probabilities(self, prompts: list[str], replies, shared: bool = False) -> Tensor:
+        """The same for several replies: (reply, prompt)."""
+        found = [encode(self.tokenizer, reply) for reply in replies]
+        nodes = branches.tree(found)
+        log_p = self.read(prompts, nodes, shared).log_softmax(-1)
+        each = [[log_p[:, nodes.index(tuple(ids[:n])), ids[n]] for n in range(len(ids))] for ids in found]
+        return torch.stack([torch.stack(terms).sum(0) for terms in each])
 
     # --- what it computes -------------------------------------------------------------------------
 
@@ -218,6 +232,9 @@ class Bot:
 
         Raises ValueError if there is no room for that many more tokens.
         """
+        return self._padded(self._rows(prompts, prefill, room))
+
+    def _rows(self, prompts, prefill="", room=1) -> list[list[int]]:
         rows = [encode(self.tokenizer, prompt_text(self.tokenizer, prompt, prefill)) for prompt in prompts]
         longest, limit = max(map(len, rows)), getattr(self.model.config, "max_position_embeddings", None)
         if limit and longest + room > limit:
@@ -225,7 +242,10 @@ class Bot:
                 f"This prompt is {longest} tokens long, the reply may take {room}, and {self.name} reads at most "
                 f"{limit} in all: shorten the prompt."
             )
-        pad = self.tokenizer.pad_token_id
+        return rows
+
+    def _padded(self, rows):
+        longest, pad = max(map(len, rows)), self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=self.device)
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=self.device)
         # Models with absolute positions count from the first real token, not from the padding.
@@ -235,6 +255,28 @@ class Bot:
     def logits(self, prompts: list[str], prefill: str = "") -> Tensor:
         """Logits for the next token after each prompt: (prompt, vocabulary)."""
         return self.model(**self.batch(prompts, prefill), logits_to_keep=1).logits[:, -1]
+
+    @torch.no_grad()
+    def read(self, prompts: list[str], nodes=((),), shared: bool = False) -> Tensor:
+        """Logits after each prompt and, behind it, each node of a tree of begun replies: (prompt, node, vocabulary).
+
+        With `shared` the tokens that all prompts begin with are read once, as a row of their own: faster where the
+        template is long, and only for hooks that treat all tokens alike.
+        """
+        rows = self._rows(prompts, room=max(map(len, nodes)) + 1)
+        longest = max(map(len, rows)) + len(nodes)
+        if not anatomy.any_mask(self.model, longest):
+            shared = False
+            if not branches.chain(nodes):  # one node at a time
+                each = [self.read(prompts, branches.tree([(*node, 0)]))[:, -1] for node in nodes]
+                return torch.stack(each, 1)
+        head, known = in_common(rows) if shared else [], {}
+        rest = self._padded([row[len(head) :] for row in rows])
+        inputs = branches.behind(rest, nodes, len(head), self.model.dtype)
+        if head:
+            once = torch.tensor([head], device=self.device)
+            known = {"past_key_values": read_once(self.model, once, len(rows)), "use_cache": True}
+        return self.model(**inputs, **known, logits_to_keep=len(nodes)).logits
 
     @torch.no_grad()
     def stream(self, inputs: dict[str, Tensor], last: int = 0) -> Tensor:
@@ -268,15 +310,29 @@ class Bot:
         return anatomy.writers(self.model)
 
 
+def in_common(rows, left: int = 1) -> list[int]:
+    """The tokens that all rows begin with; at least so many of each row are left out."""
+    return os.path.commonprefix(rows)[: max(0, min(map(len, rows)) - left)]
+
+
+def read_once(model, head: Tensor, rows: int):
+    """What so many rows need to know of the tokens (1, token) that all begin with: keys and values, read in one row."""
+    past = model.base_model(input_ids=head, use_cache=True).past_key_values
+    past.batch_repeat_interleave(rows)
+    return past
+
+
 # --- load -----------------------------------------------------------------------------------------
 
 
 def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
-    """The bundled assistant, a folder in Hugging Face format, or a chat model of the hub by name.
+    """The bundled assistant, "smollm2", a folder in Hugging Face format, or a chat model of the hub by name.
 
     Weights become float32: on a CPU that is both exact and fast. Raises OSError with cause and remedy if it cannot be
     loaded, ValueError if it is no chat model.
     """
+    if name == smollm2.NAME:
+        return replace(load(smollm2.folder()), name=smollm2.TITLE)
     folder = pathlib.Path(name)
     if folder.is_absolute() and not folder.is_dir():
         raise OSError(f"There is no folder {str(name)!r}: {_restore(name) or 'check the path'}.")

@@ -7,6 +7,8 @@ Notable:
 - Selection and reporting must use different prompts; `find` therefore splits its prompts itself.
 - Refusal is scored on how the bot's refusals begin: for the bundled assistant on the whole sentence, not on its first
   token, since "I" starts many sentences.
+- `find` shares what candidates have in common: the template is read once for all prompts, all openings in one pass, and
+  blocks before the one where a candidate is added are not computed again. Its scores are those of a plain loop.
 - Every context manager removes its hooks, also after an exception. Nothing is edited in place.
 """
 
@@ -190,6 +192,7 @@ def find(
     filters: Filters = SMALL_MODEL,
     validation: int = 32,
     seed: int = 0,
+    positions: tuple[int, ...] | None = None,
 ) -> Found:
     """The direction, among all layers and positions, that best switches refusal off (Arditi et al., section 2.3).
 
@@ -197,7 +200,8 @@ def find(
     choose among the candidates that the rest defines. Three scores a candidate: *bypass*, the refusal log-odds on
     harmful prompts when it is ablated (low is good); *induce*, the log-odds on harmless prompts when it is added (high
     is good); *kl*, how far ablation moves the next token on harmless prompts (nats). The lowest bypass wins among those
-    that pass the filters. Raises ValueError if there are too few prompts or no candidate passes.
+    that pass the filters. With `positions`, (-1,) for instance, only these template positions are candidates: a model
+    of many blocks is searched in a fraction of the time, and what lies at other positions is not found. Raises ValueError if there are too few prompts or no candidate passes.
     """
     refused, answered = _shuffled(bot, harmful, True, seed), _shuffled(bot, harmless, False, seed)
     fewest = min(len(refused), len(answered))
@@ -208,7 +212,7 @@ def find(
             "(at least 1)."
         )
     candidates = difference_in_means(bot, refused[validation:], answered[validation:])
-    scores = _scores(bot, candidates, refused[:validation], answered[:validation])
+    scores = _scores(bot, candidates, refused[:validation], answered[:validation], positions)
     for row in scores:
         row["kept"] = _passes(row, filters, len(candidates))
     scores.sort(key=lambda row: (not row["kept"], row["bypass"]))
@@ -235,22 +239,35 @@ def _passes(row, filters, layers):
     return early and row["kl"] <= filters.max_kl and row["induce"] >= filters.min_induce
 
 
-def _scores(bot, candidates, harmful, harmless):
-    before = bot.logits(harmless).log_softmax(-1)
-    layers, positions = candidates.shape[:2]
+def _scores(bot, candidates, harmful, harmless, positions=None):
+    before = _next_token(bot, harmless)
+    unchanged = _block_outputs(bot, harmless)
     rows = []
-    for layer, i in itertools.product(range(layers), range(positions)):
-        vector = candidates[layer, i]
+    for layer, position in itertools.product(range(len(candidates)), positions or range(-candidates.shape[1], 0)):
+        vector = candidates[layer, position]
         if vector.norm() < 1e-4:  # at block 0 the template tokens are the same for all prompts: nothing differs
             continue
         with ablated(bot, vector):
-            bypass = bot.refusal_logodds(harmful).mean().item()
-            after = bot.logits(harmless).log_softmax(-1)
-        with added(bot, vector, layer):
-            induce = bot.refusal_logodds(harmless).mean().item()
+            bypass = bot.refusal_logodds(harmful, shared=True).mean().item()
+            after = _next_token(bot, harmless)
+        # What is added at one block changes nothing before it.
+        with added(bot, vector, layer), hooks.replayed(bot.blocks[:layer], unchanged[:layer]):
+            induce = bot.refusal_logodds(harmless, shared=True).mean().item()
         kl = (before.exp() * (before - after)).sum(-1).mean().item()
-        rows.append(dict(layer=layer, position=i - positions, bypass=bypass, induce=induce, kl=kl))
+        rows.append(dict(layer=layer, position=position, bypass=bypass, induce=induce, kl=kl))
     return rows
+
+
+def _next_token(bot, prompts):
+    return bot.read(prompts, shared=True)[:, 0].log_softmax(-1)
+
+
+def _block_outputs(bot, prompts):
+    """What every block gives while refusal is scored: a list a block, of what it gave at each call."""
+    found = []
+    with hooks.removed_after(hooks.recording(bot.blocks, found)):
+        bot.refusal_logodds(prompts, shared=True)
+    return found
 
 
 def random_like(direction: Tensor, n: int, seed: int = 0) -> Tensor:

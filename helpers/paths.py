@@ -49,6 +49,24 @@ def replacing(path: pathlib.Path):
 
 
 @contextlib.contextmanager
+def replacing_folder(path: pathlib.Path):
+    """Within `with`: an empty folder. Afterwards it is `path`, at one stroke; after an error it is gone.
+
+    A folder that is at `path` already gives way.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_up(path.parent)
+    part = pathlib.Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield part
+        part.chmod(0o777 & ~_umask())
+        shutil.rmtree(path, ignore_errors=True)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def replacing_files(folder: pathlib.Path):
     """Within `with`: a folder to write into. Afterwards its files are in `folder`, each at one stroke; after an error none.
 
@@ -72,7 +90,7 @@ def _sweep_up(folder):
     for part in folder.glob("*.part"):
         with contextlib.suppress(OSError):  # another process may be sweeping as well
             if time.time() - part.stat().st_mtime > HOUR:
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _umask() -> int:

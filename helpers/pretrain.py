@@ -23,7 +23,7 @@ SETTINGS = dict(batch=64, decay=0.01, width=192, layers=6, heads=6, vocabulary=3
 CALIBRATED = corpus.GROUPS | {corpus.begun: 5}
 STAGES = [dict(chats=84_000, sentences=12_000, epochs=3, peak=2e-3, groups=CALIBRATED)]
 CHECKPOINT, CHECKPOINT_EVERY = "checkpoint.pt", 500  # steps
-MADE_BY = ("world", "corpus", "anatomy", "chat", "sft", "pretrain")
+MADE_BY = ("world", "corpus", "anatomy", "branches", "chat", "sft", "pretrain")
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
 
 

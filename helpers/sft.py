@@ -16,11 +16,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from . import anatomy, chat, memory, stamp
+from . import anatomy, chat, lora, memory, stamp
 from .chat import Bot
 
 IGNORE = -100  # the label that cross_entropy skips
-CODE = stamp.code("anatomy", "sft")  # as it was when it was loaded: a file may change while a notebook runs
+CODE = stamp.code("anatomy", "lora", "sft")  # as it was when it was loaded: a file may change while a notebook runs
 
 
 class Recipe(NamedTuple):
@@ -30,6 +30,7 @@ class Recipe(NamedTuple):
     peak: float  # the highest learning rate
     batch: int  # chats a step
     eps: float  # AdamW's
+    rank: int = 0  # of LoRA's thin matrices, which alone learn; 0: all weights do
 
 
 # With its usual eps of 1e-8 AdamW moves all weights about equally far. With a large one a weight of small gradient moves
@@ -56,13 +57,15 @@ def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = Tr
     rows = examples(bot.tokenizer, data)
     place = _place(bot, rows, recipe, seed) if cache else None
     if place and (weights_and_facts := memory.recall(place)):
-        return _recalled(bot, *weights_and_facts)
+        return _recalled(bot, recipe, *weights_and_facts)
 
     tuned = bot.copy(f"{bot.name}, tuned")
     rng = random.Random(seed)
     torch.manual_seed(seed)
+    adapted = lora.attach(tuned.model, recipe.rank) if recipe.rank else None
+    learning = [weight for weight in tuned.model.parameters() if weight.requires_grad]
     plan = [indices for _ in range(recipe.epochs) for indices in batches(rows, recipe.batch, rng)]
-    optimizer = torch.optim.AdamW(tuned.model.parameters(), betas=(0.9, 0.98), weight_decay=0.01, eps=recipe.eps)
+    optimizer = torch.optim.AdamW(learning, betas=(0.9, 0.98), weight_decay=0.01, eps=recipe.eps)
     losses, begin = [], time.perf_counter()
     bar = tqdm(plan, desc="fine-tuning", unit="step", disable=watch is not None)
     tuned.model.train()
@@ -76,11 +79,12 @@ def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = Tr
     except KeyboardInterrupt:
         print(f"Stopped after {len(losses)} of {len(plan)} steps. You get the model as it is now.")
     tuned.model.eval()
+    learned = lora.merged(adapted) if adapted else dict(tuned.model.named_parameters())
     seconds, finished = round(time.perf_counter() - begin, 1), len(losses) == len(plan)
     facts = dict(losses=losses, seconds=seconds, steps=len(losses), finished=finished, recipe=recipe._asdict())
     tuned.facts.update(facts, cached=False)
     if place and finished:
-        memory.remember(place, dict(tuned.model.named_parameters()), facts)
+        memory.remember(place, learned, facts)
     return tuned
 
 
@@ -117,11 +121,23 @@ def padded(rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def loss_of(model, rows) -> torch.Tensor:
     """Mean cross-entropy over the tokens that count. Position t predicts token t + 1, hence the shift."""
     ids, labels, mask = (part.to(model.device) for part in padded(rows))
-    states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    head = shared(rows)
+    known = chat.read_once(model, ids[:1, :head], len(rows)) if head else None
+    reading = dict(attention_mask=mask, past_key_values=known, use_cache=head > 0)
+    states = model.base_model(input_ids=ids[:, head:], **reading).last_hidden_state
+    labels = labels[:, head:]
     counted = labels[:, 1:] != IGNORE
     # The output layer is the widest of a small model: apply it only where the loss looks.
     logits = anatomy.unembed(model, states[:, :-1][counted])
     return cross_entropy(logits.float(), labels[:, 1:][counted])
+
+
+def shared(rows) -> int:
+    """How many tokens all rows begin with, none of which counts; 0 where it does not pay: many templates begin with
+    a long instruction, the same in every chat."""
+    first = min(next((i for i, label in enumerate(labels) if label != IGNORE), 0) for _, labels in rows)
+    head = min(len(chat.in_common([ids for ids, _ in rows])), first - 1)  # the token before the first predicts it
+    return head if head >= chat.WORTH and len(rows) > 1 else 0
 
 
 @torch.no_grad()
@@ -158,9 +174,18 @@ def step(model, rows, optimizer, lr: float) -> float:
 
 # All that makes the loop what it is, wherever it lives.
 PARTS = {
-    sys.modules[__name__]: ("examples", "batches", "padded", "loss_of", "learning_rate", "step", "cross_entropy"),
+    sys.modules[__name__]: (
+        "examples",
+        "batches",
+        "padded",
+        "loss_of",
+        "shared",
+        "learning_rate",
+        "step",
+        "cross_entropy",
+    ),
     anatomy: ("unembed",),
-    chat: ("tokens",),
+    chat: ("tokens", "in_common", "read_once"),
     torch.optim: ("AdamW",),
     torch.nn.utils: ("clip_grad_norm_",),
 }
@@ -176,7 +201,10 @@ def _place(bot, rows, recipe, seed):
     return memory.place("tuned", bot.model.state_dict(), [CODE, bot.model.config.to_json_string(), rows, recipe, seed])
 
 
-def _recalled(bot, weights, facts):
+def _recalled(bot, recipe, weights, facts):
     tuned = bot.copy(f"{bot.name}, tuned", **facts | {"cached": True})
-    tuned.model.load_state_dict(weights, strict=False)  # tied weights are stored once
+    if recipe.rank:
+        lora.put_on(tuned.model, weights, recipe.rank)
+    else:
+        tuned.model.load_state_dict(weights, strict=False)  # tied weights are stored once
     return tuned

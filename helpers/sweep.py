@@ -22,6 +22,7 @@ MADE_BY = (
     "judge",
     "tally",
     "anatomy",
+    "branches",
     "hooks",
     "chat",
     "mix",

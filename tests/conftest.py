@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 import transformers  # noqa: E402
 
-from helpers import chat, memory, plot, show  # noqa: E402
+from helpers import chat, memory, plot, show, smollm2  # noqa: E402
 from helpers.world import REFUSAL  # noqa: E402
 
 SMALL = dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=256)
@@ -51,9 +51,18 @@ UNKNOWN = {
 }
 
 
+real = pytest.mark.skipif(not smollm2.installed(), reason=f"SmolLM2 is not installed: {smollm2.INSTALL}")
+
+
 @pytest.fixture(scope="session")
 def bot():
     return chat.load()
+
+
+@pytest.fixture(scope="session")
+def smollm():
+    """A real chat model, for tests marked `real`."""
+    return chat.load(smollm2.NAME)
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,14 @@
 
 DIRECTION = [
     # the three scores
-    ("bypass = bot.refusal_logodds(harmful).mean().item()", "bypass = bot.refusal_logodds(harmful).max().item()"),
-    ("bypass = bot.refusal_logodds(harmful).mean().item()", "bypass = bot.refusal_logodds(harmless).mean().item()"),
-    ("induce = bot.refusal_logodds(harmless).mean().item()", "induce = bot.refusal_logodds(harmful).mean().item()"),
+    ("bypass = bot.refusal_logodds(harmful, shared=True).mean()", "bypass = bot.refusal_logodds(harmful).max()"),
+    ("bypass = bot.refusal_logodds(harmful,", "bypass = bot.refusal_logodds(harmless,"),
+    ("induce = bot.refusal_logodds(harmless,", "induce = bot.refusal_logodds(harmful,"),
     ("kl = (before.exp() * (before - after)).sum(-1).mean().item()", "kl = 0.0"),
     ("(before.exp() * (before - after))", "(after.exp() * (after - before))"),
     ("(before.exp() * (before - after)).sum(-1).mean()", "(before.exp() * (before - after)).sum()"),
-    ("        with added(bot, vector, layer):\n", "        with added(bot, vector, layer - 1):\n"),
+    ("        with added(bot, vector, layer), hooks", "        with added(bot, vector, layer - 1), hooks"),
+    ("bot.blocks[:layer], unchanged[:layer]", "bot.blocks[:layer + 1], unchanged[:layer + 1]"),
     (
         "        with ablated(bot, vector):\n            bypass",
         "        with ablated(bot, -vector, 2):\n            bypass",
@@ -59,6 +60,9 @@ SFT = [
     ("[IGNORE] * (longest - len(labels))", "[0] * (longest - len(labels))"),
     ("[1] * len(ids) + [0] * (longest - len(ids))", "[1] * longest"),
     ("states[:, :-1][counted]", "states[:, 1:][counted]"),
+    ("labels = labels[:, head:]", "labels = labels[:, head - 1 :]"),
+    (", first - 1)  # the token", ", first)  # the token"),
+    ("chat.in_common([ids for ids, _ in rows])", "rows[0][0]"),
     ("    optimizer.zero_grad()\n", ""),
     ("    rng.shuffle(found)\n", ""),
     ("    torch.manual_seed(seed)\n", ""),
@@ -90,6 +94,10 @@ TALLY = [
     ("statistics.pstdev", "statistics.stdev"),
     ("sum(map(bool, outcomes))", "sum(outcomes)"),
     ("return (0.0, 1.0)", "return (0.0, 0.0)"),
+    ("first[word] * second[word]", "first[word] * first[word]"),
+    ("(agreed - chance) / (1 - chance)", "agreed - chance"),
+    ("1.0 if chance == 1 else", "0.0 if chance == 1 else"),
+    ("drawn[round(0.025 * (draws - 1))]", "drawn[round(0.05 * (draws - 1))]"),
 ]
 
 MEASURE = [
@@ -116,22 +124,42 @@ LENS = [
 
 CHAT = [
     ("(mask.cumsum(1) - 1).clamp(min=0)", "torch.arange(longest, device=self.device).expand_as(mask)"),
-    ("each.logsumexp(0)", "each.amax(0)"),
+    (
+        "log_probabilities(prompts, self.openings, shared).logsumexp(0)",
+        "log_probabilities(prompts, self.openings, shared).amax(0)",
+    ),
     ("self.model.generation_config = GenerationConfig(", "_ = GenerationConfig("),
     ("    if hooks.left_on(self.model):\n", "    if False:\n"),
     ("[pad] * (longest - len(row)) + row", "row + [pad] * (longest - len(row))"),
-    ("last + 1 + torch.arange(", "last + torch.arange("),
     ("end[1:] or end", "end[1:]"),
     ("end[1:] or end", "end"),
     ("end[1:] or end, device=ids.device", "end[1:] or end"),
     ("    if not length:\n", "    if False:\n"),
+    ("log_p[:, nodes.index(tuple(ids[:n])), ids[n]]", "log_p[:, n, ids[n]]"),
+    ("os.path.commonprefix(rows)[: max(", "rows[0][: max("),
+    ("        watched = hooks.left_on(self.model.get_input_embeddings())\n", "        watched = False\n"),
+    ("mask = torch.cat([mask.new_ones(len(mask), len(head)), mask], 1)", "mask = torch.ones_like(ids)"),
+    ("nodes, len(head), self", "nodes, 0, self"),
+    ("            shared = False\n", ""),
     ("return last + len(wanted) - 1", "return last + len(wanted)"),
     ("found.shape[1] - 1 - found.flip(1).int().argmax(1)", "found.int().argmax(1)"),
     ("not any(text != o and text.startswith(o) for o in found)", "True"),
     ("anatomy.norm(self.model)(stream)", "stream"),
 ]
 
+BRANCHES = [
+    ("places[:, -1:] + depth], 1) + head", "places[:, -1:] + depth], 1)"),
+    ("places[:, -1:] + depth", "places[:, -1:] + 1"),
+    ("node[: len(other)] == other", "True"),
+    ("node[: len(other)] == other", "node == other"),
+    ("allowed[head:] & real.bool()[:, None, None]", "allowed[head:].expand(len(real), 1, -1, -1)"),
+    ("for n in range(len(ids))}", "for n in range(len(ids) + 1)}"),
+    ("if head or not chain(nodes):", "if head:"),
+]
+
 ANATOMY = [
+    ('not getattr(config, "alibi", False) and', ""),
+    ('tokens <= (getattr(config, "sliding_window", None) or tokens)', "True"),
     ('getattr(config, "logit_scale", 1)', "1"),
     ('getattr(config, "logits_scaling", 1)', "1"),
     ("cap * torch.tanh(logits / cap) if cap else logits", "logits"),
@@ -205,14 +233,32 @@ PLOT = [
 QUICK, ALL = '-m "not slow"', '-m "not nightly"'
 
 # Module -> its mutants, and the tests that must notice each of them.
+JUDGE = [
+    ("for clause in _opening(clauses)) or _lectures", "for clause in clauses) or _lectures"),
+    ("for clause in _opening(clauses)) or _lectures(clauses)", "for clause in _opening(clauses))"),
+    ('return "partial" if answers else "full"', 'return "full"'),
+    ('    CITED: " ",\n', ""),
+    ("excused and not answers and not", "excused and not"),
+    ("    if re.fullmatch(UNFINISHED", "    if False and re.fullmatch(UNFINISHED"),
+    ('r"(?:yes|no)\\b(?! one)"', 'r"(?:yes|no)zzz"'),
+    (">= words / 12", ">= words"),
+    ("_share(clauses) > 1 / 3", "_share(clauses) > 1"),
+    ("_share(clauses) < 1 / 4", "_share(clauses) < 1"),
+    ('r"(?:-|\\d+[.)]) "', 'r"zzz"'),
+    ('if row["half"] == half', "if row"),
+    ('kappa([(a != "none", b != "none") for a, b in pairs])', "kappa(pairs)"),
+]
+
 MUTANTS = {
+    "judge": (JUDGE, f"{QUICK} tests/test_judge.py"),
     "direction": (DIRECTION, f"{QUICK} tests/test_direction.py"),
     "sft": (SFT, f"{QUICK} tests/test_sft.py"),
     "tally": (TALLY, f"{QUICK} tests/test_tally.py"),
     "measure": (MEASURE, f"{QUICK} tests/test_measure.py"),
     "lens": (LENS, f"{QUICK} tests/test_lens.py"),
-    "chat": (CHAT, f"{QUICK} tests/test_chat.py tests/test_direction.py"),
-    "anatomy": (ANATOMY, f"{ALL} tests/test_direction.py"),  # of the families some are slow
+    "chat": (CHAT, f"{QUICK} tests/test_chat.py tests/test_direction.py tests/test_branches.py"),
+    "branches": (BRANCHES, f"{QUICK} tests/test_branches.py"),
+    "anatomy": (ANATOMY, f"{ALL} tests/test_direction.py tests/test_branches.py"),  # of the families some are slow
     "memory": (MEMORY, f"{QUICK} tests/test_memory.py tests/test_sft.py"),
     "plot": (PLOT, f"{QUICK} tests/test_plot.py"),
     "pretrain": (PRETRAIN, f"{QUICK} tests/test_pretrain.py"),

@@ -1,4 +1,5 @@
 import builtins
+import copy
 import dataclasses
 import json
 import shutil
@@ -113,8 +114,52 @@ def test_batched_replies_equal_single_replies(any_bot):
     assert any_bot.ask(PROMPTS, max_new_tokens=12) == [any_bot.ask(prompt, max_new_tokens=12) for prompt in PROMPTS]
 
 
+SYSTEM = (
+    "{{'<|im_start|>system\nYou are a helpful assistant, named Molly, who answers in short sentences.<|im_end|>\n'}}"
+)
+
+
+@pytest.fixture
+def instructed(any_bot):
+    """A bot whose template begins with a long instruction."""
+    tokenizer = copy.deepcopy(any_bot.tokenizer)
+    tokenizer.chat_template = SYSTEM + tokenizer.chat_template
+    return dataclasses.replace(any_bot, tokenizer=tokenizer)
+
+
+def test_what_all_prompts_begin_with_is_read_once_and_the_replies_are_those_of_each(instructed, monkeypatch):
+    read, read_once = [], chat.read_once
+    monkeypatch.setattr(chat, "read_once", lambda *given: read.append(given[1].shape[1]) or read_once(*given))
+    batched = instructed.ask(PROMPTS, max_new_tokens=8)
+    assert read and min(read) > 10
+    assert batched == [instructed.ask(prompt, max_new_tokens=8) for prompt in PROMPTS]
+    assert len(read) == 1, "one prompt alone has nothing in common with others"
+
+
+def test_whoever_watches_the_tokens_sees_whole_prompts(instructed):
+    vector = torch.randn(instructed.model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    with direction.added(instructed, vector, 1, 3, -1):
+        batched = instructed.ask(PROMPTS, max_new_tokens=8)
+        assert batched == [instructed.ask(prompt, max_new_tokens=8) for prompt in PROMPTS]
+
+
+def test_no_reply_begins_with_what_may_not_come_first(bot):
+    written = []
+
+    def first(**how):
+        with patch.object(bot.model, "generate", lambda **given: written.append(generate(**given)) or written[-1]):
+            prompt = bot.batch(PROMPTS)["input_ids"].shape[1]
+            bot.ask(PROMPTS, **how)
+        return set(written[-1][:, prompt].tolist())
+
+    generate = bot.model.generate
+    usual = first()
+    assert usual and not usual & first(never_first=sorted(usual))
+    assert bot.ask([]) == []
+
+
 def test_replies_come_in_the_order_of_the_prompts_however_they_are_batched(bot):
-    assert bot._replies(PROMPTS, "", 40, batch_size=2) == bot._replies(PROMPTS, "", 40, batch_size=1)
+    assert bot._replies(PROMPTS, "", 40, None, batch_size=2) == bot._replies(PROMPTS, "", 40, None, batch_size=1)
 
 
 def test_batched_logits_equal_single_logits(any_bot):

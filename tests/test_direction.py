@@ -576,6 +576,13 @@ def test_there_is_a_row_for_every_layer_and_position(planted):
     assert places == {(layer, -i - 1) for layer in (2, 3) for i in range(len(chat.tail(planted.tokenizer)))}
 
 
+def test_with_positions_only_these_are_candidates_and_their_scores_are_the_same(planted):
+    all_rows = {(row["layer"], row["position"]): row for row in find(planted).scores}
+    some = direction.find(planted, HARMFUL, HARMLESS, direction.Filters(0.0, 0.1, 0.0), 4, positions=(-1, -3))
+    assert {row["position"] for row in some.scores} == {-1, -3} and some.position in (-1, -3)
+    assert all(row == all_rows[row["layer"], row["position"]] for row in some.scores)
+
+
 def test_the_found_vector_is_the_candidate_of_the_found_layer_and_position(planted):
     found = find(planted)
     defining = [chosen_and_defining(prompts)[1] for prompts in (HARMFUL, HARMLESS)]
@@ -638,6 +645,31 @@ def test_the_three_scores_of_every_candidate_are_those_worked_out_by_hand(plante
         assert row["induce"] == pytest.approx(induce, abs=1e-3)
         assert row["kl"] == pytest.approx(kl, rel=1e-3, abs=1e-6)
     assert max(moved) > 1e-3
+
+
+@torch.no_grad()
+def test_the_scores_are_those_of_a_plain_loop_whatever_the_family(any_bot):
+    """One prompt, one opening and one candidate at a time, and every block computed."""
+    bot, openings = any_bot, ("No", "I'm sorry, but", "I'm sorry for", "!")
+    bot = dataclasses.replace(bot, opens_with=openings)
+    harmful, harmless = PROMPTS[:2], PROMPTS[1:3]
+    candidates = bot.residuals(harmful).mean(0) - bot.residuals(harmless).mean(0)
+
+    def logodds(prompts):
+        each = [[torch.tensor(by_hand(bot, prompt, text)).sigmoid() for text in openings] for prompt in prompts]
+        return torch.stack([torch.stack(row).sum().logit() for row in each]).mean().item()
+
+    def next_tokens():
+        return [next_token(bot, prompt) for prompt in harmless]
+
+    for row in direction._scores(bot, candidates[:, -2:], harmful, harmless):
+        vector, before = candidates[row["layer"], row["position"]], next_tokens()
+        with direction.ablated(bot, vector):
+            bypass, after = logodds(harmful), next_tokens()
+        with direction.added(bot, vector, row["layer"]):
+            induce = logodds(harmless)
+        kl = mean((p * (p / q).log()).sum().item() for p, q in zip(before, after, strict=True))
+        assert (row["bypass"], row["induce"], row["kl"]) == pytest.approx((bypass, induce, kl), abs=1e-4)
 
 
 def test_it_says_how_many_prompts_define_choose_and_were_dropped(planted):

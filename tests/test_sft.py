@@ -44,6 +44,37 @@ def test_the_loss_is_the_one_that_transformers_computes(any_bot):
     torch.testing.assert_close(sft.loss_of(any_bot.model, rows), expected, atol=1e-5, rtol=0)
 
 
+ALIKE = "You are a helpful assistant, named Molly, who answers in short sentences."
+SHARED = [dict(row, user=f"{ALIKE} {row['user']}") for row in DATA]
+
+
+def test_what_all_rows_begin_with_is_read_once_and_gives_the_same_loss_and_gradients(any_bot):
+    rows = sft.examples(any_bot.tokenizer, SHARED)
+    ids, labels, mask = sft.padded(rows)
+    wanted, model = copy.deepcopy(any_bot.model), any_bot.model
+    expected = wanted(input_ids=ids, labels=labels, attention_mask=mask).loss
+    expected.backward()
+    found = sft.loss_of(model, rows)
+    found.backward()
+    assert sft.shared(rows) > 10
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    for name, weight in wanted.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name).grad, weight.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_no_more_is_shared_than_all_have_and_none_has_to_predict():
+    known, reply = list(range(20)), [7, 8]
+
+    def row(prompt):
+        return prompt + reply, [sft.IGNORE] * len(prompt) + reply
+
+    assert sft.shared([row(known + [30]), row(known + [31, 32])]) == 20
+    assert sft.shared([row(known), row(known + [31])]) == 19, "the last token predicts the reply"
+    assert sft.shared([row(known[:7] + [30]), row(known[:7] + [31])]) == 0, "too few to be worth it"
+    assert sft.shared([row(known)]) == 0, "one row shares with nobody"
+    assert sft.shared([(known, known), (known, known)]) == 0, "everything counts"
+
+
 def test_padding_does_not_change_the_loss(any_bot):
     rows = sft.examples(
         any_bot.tokenizer, [DATA[0], {"user": "Hi " * 40, "assistant": "Hello, what can I do for you?"}]

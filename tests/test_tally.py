@@ -94,6 +94,66 @@ def test_more_uneven_pairs_have_a_smaller_p():
     assert found == sorted(found, reverse=True) and found[-1] == 2 / 2**20
 
 
+# --- two judges -----------------------------------------------------------------------------------
+
+
+def test_kappa_by_hand():
+    """45 + 15 of 100 agree; by chance 60 * 70 / 100 + 40 * 30 / 100 = 54: kappa is (60 - 54) / (100 - 54)."""
+    pairs = [(1, 1)] * 45 + [(1, 0)] * 15 + [(0, 1)] * 25 + [(0, 0)] * 15
+    found = tally.kappa(pairs)
+    assert found.value == pytest.approx(6 / 46) and found.n == 100
+    assert found.low < found.value < found.high
+
+
+def test_kappa_of_three_words_by_hand():
+    """3 of 4 agree. The first judge says a twice, the second b twice: by chance 2 + 2 + 1 of 16 pairs agree."""
+    found = tally.kappa([("a", "a"), ("b", "b"), ("c", "c"), ("a", "b")])
+    assert found.value == pytest.approx((12 - 5) / (16 - 5))
+
+
+def test_judges_who_agree_on_everything_have_a_kappa_of_1_even_if_they_say_one_word_only():
+    assert tally.kappa("aa bb aa".split()) == (1, 1, 1, 3)
+    assert tally.kappa(["aa"] * 5) == (1, 1, 1, 5)
+
+
+def test_judges_who_ignore_the_cases_have_a_kappa_of_0():
+    assert tally.kappa(itertools.product("abc", "abc")).value == pytest.approx(0)
+    assert tally.kappa(["ab", "aa"]).value == pytest.approx(0)  # the one says nothing but "a"
+
+
+def test_judges_who_say_the_opposite_are_below_chance():
+    assert tally.kappa(["ab", "ba"]).value == -1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=20))
+def test_kappa_does_not_depend_on_the_order_of_the_judges(pairs):
+    assert tally.kappa(pairs, draws=1).value == pytest.approx(tally.kappa([(b, a) for a, b in pairs], draws=1).value)
+
+
+def test_more_cases_make_the_interval_of_kappa_narrower():
+    pairs = ["aa"] * 8 + ["ab"] * 2 + ["bb"] * 7 + ["ba"] * 3
+    few, many = tally.kappa(pairs), tally.kappa(pairs * 20)
+    assert few.value == pytest.approx(many.value) and many.high - many.low < (few.high - few.low) / 3
+
+
+def test_the_interval_of_kappa_holds_95_of_100_drawn_anew():
+    """With even margins chance agrees on one half, to first order in every draw: kappa is twice the agreement, less 1."""
+    pairs = ["aa"] * 300 + ["bb"] * 300 + ["ab"] * 100 + ["ba"] * 100
+    found = tally.kappa(pairs, draws=3000)
+    half = 2 * 1.959964 * (0.75 * 0.25 / 800) ** 0.5
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=0.005)
+
+
+def test_kappa_says_its_interval_and_count():
+    assert str(tally.kappa(["aa", "bb"])) == "1.00 [1.00, 1.00], n = 2"
+
+
+def test_kappa_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="nothing to compare"):
+        tally.kappa([])
+
+
 # --- several runs ---------------------------------------------------------------------------------
 
 
