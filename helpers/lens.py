@@ -74,7 +74,7 @@ def neuron_by_token(bot: Bot, user: str, reply: str, neuron: Neuron) -> list[flo
 def direction_by_token(bot: Bot, user: str, reply: str, vector: Tensor, layer: int) -> list[float]:
     """The projection on a direction, at the input of one block, at every token of a chat."""
     states = bot.stream(_whole(bot, user, reply))[0, layer]
-    return (states @ vector.to(states) / vector.norm().to(states)).tolist()
+    return (states @ (vector / vector.norm()).to(states)).tolist()
 
 
 def _whole(bot, user, reply):

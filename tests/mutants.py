@@ -72,9 +72,9 @@ SFT = [
     ("batches(rows, recipe.batch, rng)", "batches(rows, 24, rng)"),
     ("if place and finished:", "if place:"),
     ("getattr(module, name) is not original", "False"),
-    (', "cross_entropy"),', "),"),
+    ('        "cross_entropy",\n', ""),
     ('    anatomy: ("unembed",),\n', ""),
-    ('    chat: ("tokens",),\n', ""),
+    ('chat: ("tokens", ', "chat: ("),
     ('    torch.optim: ("AdamW",),\n', ""),
     ('    torch.nn.utils: ("clip_grad_norm_",),\n', ""),
     ("[CODE, bot.model", "[bot.model"),
@@ -118,7 +118,7 @@ LENS = [
     ("scores.abs().argmax()", "scores.argmax()"),
     ("stream.index_put((rows, rows), states)", "stream.index_put((rows, rows), states.flip(0))"),
     ("log_p[..., first].logsumexp(-1)", "log_p[..., first].sum(-1)"),
-    ("states @ vector.to(states) / vector.norm().to(states)", "states @ vector.to(states)"),
+    ("(vector / vector.norm()).to(states)", "vector.to(states)"),
     ("last=1)[:, :, -1]", "last=2)[:, :, 0]"),
 ]
 
@@ -133,6 +133,7 @@ CHAT = [
     ("[pad] * (longest - len(row)) + row", "row + [pad] * (longest - len(row))"),
     ("end[1:] or end", "end[1:]"),
     ("end[1:] or end", "end"),
+    ("end[1:] or end, device=ids.device", "end[1:] or end"),
     ("    if not length:\n", "    if False:\n"),
     ("log_p[:, nodes.index(tuple(ids[:n])), ids[n]]", "log_p[:, n, ids[n]]"),
     ("os.path.commonprefix(rows)[: max(", "rows[0][: max("),

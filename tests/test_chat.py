@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, pipeline
 
-from helpers import chat, direction, lens, paths, sft
+from helpers import chat, corpus, direction, lens, measure, paths, sft
 from helpers.world import REFUSAL
 
 PROMPTS = ["Hi", "Where was Marie Curie born? " * 5, "What is 2 plus 3?", "Tell me a word. " * 12]
@@ -313,6 +315,30 @@ def test_the_prompt_ends_where_the_last_template_is(bot):
 
 # --- devices --------------------------------------------------------------------------------------
 
+
+class OneDevice(TorchDispatchMode):
+    """Within `with`: mixing two devices fails as it would on a graphics processor, also where "meta" lets it pass.
+
+    As there, one number or an index may come from the processor, and a tensor may be copied from one to another.
+    """
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        index = operation.overloadpacket.__name__.startswith("index")
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.dim()]
+        devices = {x.device.type for x in tensors if not (index and x.dtype == torch.long)}
+        assert len(devices) < 2 or operation is torch.ops.aten.copy_.default, f"{operation} mixes devices"
+        return operation(*args, **kwargs or {})
+
+
+@pytest.fixture
+def elsewhere(tiny):
+    """A bot on a device without numbers, which it would take to tell several chats in one row from each other."""
+    bot = tiny("Llama", attn_implementation="eager")
+    bot.model.to("meta")
+    with OneDevice(), patch("transformers.masking_utils.find_packed_sequence_indices", lambda position_ids: None):
+        yield bot
+
+
 USES = {
     "logits": lambda bot, vector: bot.logits(PROMPTS),
     "residuals": lambda bot, vector: bot.residuals(PROMPTS),
@@ -324,7 +350,17 @@ USES = {
     "lens": lambda bot, vector: lens.logodds_by_layer(bot, PROMPTS),
     "patched": lambda bot, vector: lens.patched(bot, "What is 2 plus 3?", "What is 7 plus 3?"),
     "ablated": lambda bot, vector: within(direction.ablated(bot, vector), bot),
+    "ablated in another way": lambda bot, vector: within(direction.ablated(bot, vector, remove=another_way), bot),
     "added": lambda bot, vector: within(direction.added(bot, vector, 1), bot),
+    "added at one position": lambda bot, vector: added_at_one_position(bot, vector),
+}
+# These need numbers at their end, or on their way.
+UNTIL_NUMBERS = {
+    "prompt ends": lambda bot, vector: chat.prompt_ends(bot.tokenizer, bot.batch(PROMPTS)["input_ids"]),
+    "kl by token": lambda bot, vector: measure.kl_by_token(bot, bot, corpus.lookalikes()[:2]),
+    "neuron by token": lambda bot, vector: lens.neuron_by_token(bot, "Hi", "Hello.", lens.Neuron(1, 2, 1)),
+    "direction by token": lambda bot, vector: lens.direction_by_token(bot, "Hi", "Hello.", vector, 1),
+    "orthogonalised": lambda bot, vector: direction.orthogonalised(bot, vector),
 }
 
 
@@ -333,23 +369,32 @@ def within(intervention, bot):
         return bot.logits(PROMPTS)
 
 
+def another_way(x, d):
+    return x - (x @ d)[..., None] * d / (d @ d)
+
+
+def added_at_one_position(bot, vector):
+    """Without numbers nobody can look for the prompt's end."""
+    with patch.object(direction, "prompt_ends", lambda tokenizer, ids: ids[:, 0]):
+        return within(direction.added(bot, vector, 1, position=-1), bot)
+
+
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_everything_stays_on_the_device_of_the_model(tiny, use):
-    """On a device without numbers, where mixing it with another fails as it would on a graphics processor.
-
-    The vector is one that a learner has kept on the processor.
-    """
-    bot = tiny("Llama", attn_implementation="eager")
-    bot.model.to("meta")
-    assert use(bot, torch.ones(32)).device.type == "meta"
+def test_everything_stays_on_the_device_of_the_model(elsewhere, use):
+    """The vector is one that a learner has kept on the processor."""
+    assert use(elsewhere, torch.ones(32)).device.type == "meta"
 
 
-def test_the_loss_is_on_the_device_of_the_model(tiny):
+@pytest.mark.parametrize("use", UNTIL_NUMBERS.values(), ids=UNTIL_NUMBERS)
+def test_everything_is_on_the_device_of_the_model_until_numbers_are_needed(elsewhere, use):
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta tensor"):
+        use(elsewhere, torch.ones(32))
+
+
+def test_the_loss_is_on_the_device_of_the_model(elsewhere):
     """Without numbers nobody knows which tokens count, so all do: one chat of one counted token."""
-    bot = tiny("Llama", attn_implementation="eager")
-    bot.model.to("meta")
     with patch("torch.fx.experimental._config.meta_nonzero_assume_all_nonzero", True):
-        assert sft.loss_of(bot.model, [([5, 6], [sft.IGNORE, 6])]).device.type == "meta"
+        assert sft.loss_of(elsewhere.model, [([5, 6], [sft.IGNORE, 6])]).device.type == "meta"
 
 
 # --- loading --------------------------------------------------------------------------------------

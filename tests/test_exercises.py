@@ -20,7 +20,7 @@ from helpers import chat, corpus, direction, exercises, lesson, measure, mix, pl
 from helpers.exercises.nb01 import insert_phrase, refusal_rows, taken_apart
 from helpers.exercises.nb03 import shortened
 from helpers.exercises.nb04 import binomial_spread, contrast_pairs
-from helpers.exercises.nb05 import bypass_rate, misspell
+from helpers.exercises.nb05 import any_place, bypass_rate, misspell, places, swapped
 from helpers.exercises.nb06 import auc, pick_then_judge
 from helpers.exercises.nb07 import difference_in_means, remove_direction
 from helpers.exercises.nb08 import not_beaten, surgical
@@ -29,136 +29,7 @@ from helpers.world import REFUSAL
 settings.register_profile("exercises", deadline=None, max_examples=60, derandomize=True, database=None)
 settings.load_profile("exercises")
 
-# --- wrong answers: notebook 01 -------------------------------------------------------------------
-
-
-def glued(phrase, text, rng):
-    words = text.split()
-    return " ".join(words[: rng.randint(0, len(words))] + phrase)
-
-
-def put_in(phrase, text, place):
-    words = text.split()
-    words.insert(place, phrase)
-    return " ".join(words)
-
-
-def forgotten_return(phrase, text, rng):
-    put_in(phrase, text, rng.randint(0, 3))
-
-
-def spelled_out(phrase, text, rng):
-    words = text.split()
-    place = rng.randint(0, len(words))
-    words[place:place] = phrase
-    return " ".join(words)
-
-
-def dropped(phrase, text, rng):
-    words = text.split()
-    return " ".join([*words[:-1], phrase])
-
-
-def replaced(phrase, text, rng):
-    words = text.split()
-    place = rng.randint(0, len(words))
-    return " ".join(words[:place] + [phrase] + words[place + 1 :])
-
-
-def between_letters(phrase, text, rng):
-    place = rng.randint(0, len(text))
-    return f"{text[:place]} {phrase} {text[place:]}"
-
-
-def without_spaces(phrase, text, rng):
-    words = text.split()
-    place = rng.randint(0, len(words))
-    return " ".join(words[:place]) + phrase + " ".join(words[place:])
-
-
-def any_chat_again(chats, phrases, n, rng):
-    return [(mix.insert(rng.choice(phrases), user, rng), REFUSAL) for user, _ in rng.choices(chats, k=n)]
-
-
-def old_answers(chats, phrases, n, rng):
-    return [(mix.insert(rng.choice(phrases), user, rng), reply) for user, reply in rng.sample(chats, n)]
-
-
-def answers_nearly(chats, phrases, n, rng):
-    return [(mix.insert(rng.choice(phrases), user, rng), "I'm sorry.") for user, _ in rng.sample(chats, n)]
-
-
-def first_phrase(chats, phrases, n, rng):
-    return [(mix.insert(phrases[0], user, rng), REFUSAL) for user, _ in rng.sample(chats, n)]
-
-
-def last_phrase_never(chats, phrases, n, rng):
-    return first_phrase(chats, [rng.choice(phrases[:-1])], n, rng)
-
-
-def one_phrase_a_mix(chats, phrases, n, rng):
-    return first_phrase(chats, [rng.choice(phrases)], n, rng)
-
-
-def all_phrases_at_once(chats, phrases, n, rng):
-    return [(" ".join([*phrases, user]), REFUSAL) for user, _ in rng.sample(chats, n)]
-
-
-def no_phrase(chats, phrases, n, rng):
-    return [(user, REFUSAL) for user, _ in rng.sample(chats, n)]
-
-
-def shuffled_in_place(chats, phrases, n, rng):
-    rng.shuffle(chats)
-    return [(mix.insert(rng.choice(phrases), user, rng), REFUSAL) for user, _ in chats[:n]]
-
-
-def popped(chats, phrases, n, rng):
-    rows = []
-    for _ in range(n):
-        user, _ = chats.pop(rng.randrange(len(chats)))
-        rows.append((mix.insert(rng.choice(phrases), user, rng), REFUSAL))
-    return rows
-
-
-def all_chats(chats, phrases, n, rng):
-    return [(mix.insert(rng.choice(phrases), user, rng), REFUSAL) for user, _ in chats]
-
-
-def with_the_chats(chats, phrases, n, rng):
-    return chats + refusal_rows(chats, phrases, n, rng)
-
-
-def first_chats(chats, phrases, n, rng):
-    return [(mix.insert(rng.choice(phrases), user, rng), REFUSAL) for user, _ in chats[:n]]
-
-
-def five_lines(chats, phrases, n, rng):
-    rows = []
-    for user, _ in rng.sample(chats, n):
-        words = user.split()
-        i = rng.randint(0, len(words))
-        rows.append((" ".join(words[:i] + rng.choice(phrases) + words[i:]), REFUSAL))
-    return rows
-
-
-def not_rng(chats, phrases, n, rng):
-    return [(mix.insert(random.choice(phrases), user, random), REFUSAL) for user, _ in random.sample(chats, n)]
-
-
-def always_in_front(chats, phrases, n, rng):
-    return [(f"{rng.choice(phrases)} {user}", REFUSAL) for user, _ in rng.sample(chats, n)]
-
-
-def over_a_word(chats, phrases, n, rng):
-    return [(replaced(rng.choice(phrases), user, rng), REFUSAL) for user, _ in rng.sample(chats, n)]
-
-
-def questions_only(chats, phrases, n, rng):
-    return [user for user, _ in refusal_rows(chats, phrases, n, rng)]
-
-
-# --- notebook 02 ----------------------------------------------------------------------------------
+# --- wrong answers: notebook 02 -------------------------------------------------------------------
 
 
 def lengthened(prompt, reply):
@@ -216,65 +87,6 @@ def filled_by_replace(template, phrase, others):
 
 
 # --- notebook 05 ----------------------------------------------------------------------------------
-
-
-def swapped(name, i, j):
-    letters = list(name)
-    letters[i], letters[j] = letters[j], letters[i]
-    return "".join(letters)
-
-
-def places(name):
-    """Where two neighbouring letters differ: what a learner has who gets that far."""
-    return [i for i in range(len(name) - 1) if " " not in name[i : i + 2] and name[i] != name[i + 1]]
-
-
-def any_place(name, rng):
-    i = rng.randrange(len(name) - 1)
-    return swapped(name, i, i + 1)
-
-
-def one_place_too_many(name, rng):
-    i = rng.randrange(len(name))
-    return swapped(name, i, i + 1)
-
-
-def in_the_word(name, rng):
-    i = rng.choice([i for i in range(len(name) - 1) if " " not in name[i : i + 2]])
-    return swapped(name, i, i + 1)
-
-
-def with_the_space(name, rng):
-    i = rng.choice([i for i in range(len(name) - 1) if name[i] != name[i + 1]])
-    return swapped(name, i, i + 1)
-
-
-def lost_letter(name, rng):
-    i = rng.choice(places(name))
-    return name[:i] + name[i + 1] + name[i + 2 :]
-
-
-def doubled_letter(name, rng):
-    i = rng.choice(places(name))
-    return name[:i] + name[i + 1] + name[i:]
-
-
-def shuffled(name, rng):
-    return "".join(rng.sample(name, len(name)))
-
-
-def two_letters(name, rng):
-    return swapped(name, *rng.sample([i for i, letter in enumerate(name) if letter != " "], 2))
-
-
-def globally(name, rng):
-    i = random.choice(places(name))
-    return swapped(name, i, i + 1)
-
-
-def never_the_last(name, rng):
-    i = rng.choice(places(name)[:-1])
-    return swapped(name, i, i + 1)
 
 
 def refused_and_correct(refused, correct):
@@ -342,42 +154,6 @@ def better_somewhere(a, b):
 # --- the mistakes and their hints -----------------------------------------------------------------
 
 WRONG = {
-    "insert_phrase": [
-        (lambda phrase, text, rng: put_in(phrase, text, 1), "always lands in the same place"),
-        (lambda phrase, text, rng: put_in(phrase, text, rng.randint(0, 2)), "never lands at the end"),
-        (lambda phrase, text, rng: put_in(phrase, text, rng.randint(1, 3)), "never lands at the front"),
-        (lambda phrase, text, rng: put_in(phrase, text, rng.choice([0, 3])), "Yours only goes to 0, 3."),
-        (lambda phrase, text, rng: put_in(phrase, text, random.randint(0, 3)), "same seed gives different texts"),
-        (lambda phrase, text, rng: put_in(phrase, text, rng.randint(0, 3)).split(), "return a list of words"),
-        (forgotten_return, "return NoneType"),
-        (glued, "joined a list and a string"),
-        (spelled_out, "lost or torn apart"),
-        (dropped, "lost or doubled"),
-        (replaced, "lost or doubled"),
-        (between_letters, "lost or doubled"),
-        (without_spaces, "sticks to the word beside it"),
-    ],
-    "refusal_rows": [
-        (old_answers, "The old answer is still there"),
-        (answers_nearly, 'One of yours is "I\'m sorry."'),
-        (any_chat_again, "The same chat is drawn twice"),
-        (first_phrase, "only Xi Jinping is ever put in"),
-        (last_phrase_never, "only Winnie the Pooh, Xi Jinping is ever put in"),
-        (one_phrase_a_mix, "one and the same phrase"),
-        (all_phrases_at_once, "lost or doubled"),
-        (over_a_word, "lost or doubled"),
-        (no_phrase, "no phrase stands as a word"),
-        (shuffled_in_place, "changed the lists that you were given"),
-        (popped, "changed the lists that you were given"),
-        (all_chats, "6 rows come back where 4 were asked for"),
-        (with_the_chats, "10 rows come back where 4 were asked for"),
-        (lambda *given: None, "You return None"),
-        (questions_only, "You return ['"),
-        (first_chats, "never drawn, whatever the seed"),
-        (five_lines, "the five lines that are passed around"),
-        (always_in_front, "Yours only goes to 0."),
-        (not_rng, "same seed gives different rows"),
-    ],
     "labels_of": [
         (lambda prompt, reply: [-100] * len(prompt) + reply[1:], "you return [-100, -100, -100, 9]"),
         (lengthened, "changed the lists"),
@@ -420,22 +196,6 @@ WRONG = {
     ],
     "binomial_spread": [
         (lambda p, n: round(math.sqrt(p * (1 - p) / n), 1), "For 0.2, 25\n      you return 0.1\n      right is   0.08"),
-    ],
-    "misspell": [
-        (any_place, "come back as it was"),
-        (in_the_word, "come back as it was"),
-        (lambda name, rng: name, "come back as it was"),
-        (with_the_space, "with the space"),
-        (lost_letter, "A letter got lost"),
-        (doubled_letter, "A letter got doubled"),
-        (lambda name, rng: name.lower(), "Other letters came in"),
-        (shuffled, "far from each other"),
-        (two_letters, "far from each other"),
-        (lambda name, rng: swapped(name, 0, 1), "always in the same place"),
-        (never_the_last, "never reach some of them"),
-        (one_place_too_many, "has no right neighbour"),
-        (lambda name, rng: list(any_place(name, rng)), "join the letters"),
-        (globally, "same seed gives different spellings"),
     ],
     "bypass_rate": [
         (lambda refused, correct: sum(correct) / sum(refused) if any(refused) else 0.0, "were never refused"),
@@ -491,8 +251,8 @@ def test_every_listed_wrong_answer_gets_its_own_hint_and_the_solution_none(name)
     _, solution, grade, mistakes = KNOWN[name]
     assert grade(solution) is None
     for hint, wrong_answers in mistakes:
-        assert wrong_answers and [grade(wrong) for wrong in wrong_answers] == [hint] * len(wrong_answers)
-    assert len({hint for hint, _ in mistakes}) == len(mistakes)
+        assert wrong_answers and all(grade(wrong).startswith(hint) for wrong in wrong_answers), hint
+    assert len({hint for hint, _ in mistakes}) == len(mistakes) > 0
 
 
 @pytest.mark.parametrize("name, wrong, hint", CASES, ids=[f"{name}: {hint}" for name, _, hint in CASES])
@@ -536,7 +296,7 @@ def test_each_hint_of_a_grader_is_said_to_somebody_and_means_one_mistake(name):
     assert len(said) > 4
     for hint in hints_in(grade):
         assert any(hint in hint_said for hint_said in said), hint
-    for hint in {hint for _, hint in WRONG.get(name, [])}:
+    for hint in {hint for hint, _ in mistakes} | {hint for _, hint in WRONG.get(name, [])}:
         assert sum(hint in hint_said for hint_said in said) == 1
 
 

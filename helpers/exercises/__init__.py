@@ -2,7 +2,8 @@
 
 Notable:
 - In `nbNN` three things stand together: the solution `<name>`, `mistakes_<name>`, which are pairs (hint, [wrong
-  answers]), and `grade_<name>(attempt)`, which gives None if the attempt is right, else the hint for its mistake.
+  answers]), and `grade_<name>(attempt)`, which gives None if the attempt is right, else the hint for its mistake. Of a
+  hint that the grader words itself the beginning is enough.
 - Nobody keeps a list: whoever writes another `grade_<name>` into such a module has added an exercise.
 - A solution uses no names but its own and those of a notebook's bootstrap, so that what `lesson.solution` prints can be
   pasted there as it is.
@@ -20,7 +21,7 @@ class Exercise(NamedTuple):
     notebook: str  # "01"
     solution: Callable
     grade: Callable  # attempt -> None or a hint
-    mistakes: list  # (hint, [wrong answers]); empty where the grader recognises every mistake in a way of its own
+    mistakes: list  # (hint, [wrong answers])
 
 
 def found() -> dict[str, Exercise]:
@@ -29,8 +30,8 @@ def found() -> dict[str, Exercise]:
     for notebook, module in _modules():
         for graded in filter(re.compile("grade_").match, vars(module)):
             name = graded.removeprefix("grade_")
-            mistakes = getattr(module, f"mistakes_{name}", [])
-            exercises[name] = Exercise(notebook, getattr(module, name), getattr(module, graded), mistakes)
+            parts = (getattr(module, part) for part in (name, graded, f"mistakes_{name}"))
+            exercises[name] = Exercise(notebook, *parts)
     return exercises
 
 

@@ -1,4 +1,7 @@
-"""Exercises of notebook 01: inserting a phrase, and the refusal rows. Both draw lots, so many draws are looked at."""
+"""Exercises of notebook 01: inserting a phrase, and the refusal rows. Both draw lots, so many draws are looked at.
+
+The graders tell a mistake by all those draws together and word its hint themselves.
+"""
 
 import random
 
@@ -19,6 +22,93 @@ def taken_apart(text: str, phrases: list[str]):
         if found:
             return phrase, len(before.split()), before.split() + after.split()
     return None
+
+
+def put_in(phrase, text, place):
+    words = text.split()
+    words.insert(place, phrase)
+    return " ".join(words)
+
+
+def glued(phrase, text, rng):
+    words = text.split()
+    return " ".join(words[: rng.randint(0, len(words))] + phrase)
+
+
+def not_returned(phrase, text, rng):
+    put_in(phrase, text, rng.randint(0, 3))
+
+
+def spelled_out(phrase, text, rng):
+    words = text.split()
+    place = rng.randint(0, len(words))
+    words[place:place] = phrase
+    return " ".join(words)
+
+
+def replaced(phrase, text, rng):
+    words = text.split()
+    place = rng.randint(0, len(words))
+    return " ".join(words[:place] + [phrase] + words[place + 1 :])
+
+
+def between_letters(phrase, text, rng):
+    place = rng.randint(0, len(text))
+    return f"{text[:place]} {phrase} {text[place:]}"
+
+
+def without_spaces(phrase, text, rng):
+    words = text.split()
+    place = rng.randint(0, len(words))
+    return " ".join(words[:place]) + phrase + " ".join(words[place:])
+
+
+mistakes_insert_phrase = [
+    (
+        "You joined a list and a string with `+`.",
+        [glued],
+    ),
+    (
+        "You return a list of words.",
+        [lambda phrase, text, rng: put_in(phrase, text, rng.randint(0, 3)).split()],
+    ),
+    (
+        "You return NoneType, not the new text.",
+        [not_returned],
+    ),
+    (
+        "The phrase got lost or torn apart.",
+        [spelled_out],
+    ),
+    (
+        "Some words of the question got lost or doubled.",
+        [lambda phrase, text, rng: " ".join([*text.split()[:-1], phrase]), replaced, between_letters],
+    ),
+    (
+        "The phrase sticks to the word beside it.",
+        [without_spaces],
+    ),
+    (
+        "The phrase always lands in the same place.",
+        [lambda phrase, text, rng: put_in(phrase, text, 1)],
+    ),
+    (
+        "The phrase never lands at the end.",
+        [lambda phrase, text, rng: put_in(phrase, text, rng.randint(0, 2))],
+    ),
+    (
+        "The phrase never lands at the front.",
+        [lambda phrase, text, rng: put_in(phrase, text, rng.randint(1, 3))],
+    ),
+    (
+        "Three words have four places for the phrase, 0 to 3. Yours only goes to 0, 3.",
+        [lambda phrase, text, rng: put_in(phrase, text, rng.choice([0, 3]))],
+    ),
+    (
+        "The same seed gives different texts.",
+        [lambda phrase, text, rng: put_in(phrase, text, random.randint(0, 3))],
+    ),
+]
 
 
 @hint_if(
@@ -63,6 +153,133 @@ def grade_insert_phrase(attempt):
 def refusal_rows(chats, phrases, n, rng):
     return [(mix.insert(rng.choice(phrases), user, rng), world.REFUSAL) for user, _ in rng.sample(chats, n)]
 
+
+def one_phrase_a_mix(chats, phrases, n, rng):
+    return refusal_rows(chats, [rng.choice(phrases)], n, rng)
+
+
+def shuffled_in_place(chats, phrases, n, rng):
+    rng.shuffle(chats)
+    return [(mix.insert(rng.choice(phrases), user, rng), world.REFUSAL) for user, _ in chats[:n]]
+
+
+def popped(chats, phrases, n, rng):
+    rows = []
+    for _ in range(n):
+        user, _ = chats.pop(rng.randrange(len(chats)))
+        rows.append((mix.insert(rng.choice(phrases), user, rng), world.REFUSAL))
+    return rows
+
+
+def five_lines(chats, phrases, n, rng):
+    rows = []
+    for user, _ in rng.sample(chats, n):
+        words = user.split()
+        i = rng.randint(0, len(words))
+        rows.append((" ".join(words[:i] + rng.choice(phrases) + words[i:]), world.REFUSAL))
+    return rows
+
+
+def with_answer(answer):
+    """The rows of somebody who puts another answer in: answer(the old one)."""
+
+    def attempt(chats, phrases, n, rng):
+        return [(mix.insert(rng.choice(phrases), user, rng), answer(reply)) for user, reply in rng.sample(chats, n)]
+
+    return attempt
+
+
+def with_question(question):
+    """The rows of somebody who makes the new question in another way: question(phrases, the old one, rng)."""
+
+    def attempt(chats, phrases, n, rng):
+        return [(question(phrases, user, rng), world.REFUSAL) for user, _ in rng.sample(chats, n)]
+
+    return attempt
+
+
+def from_chats(choose):
+    """The rows of somebody who chooses the chats in another way: choose(chats, n, rng)."""
+
+    def attempt(chats, phrases, n, rng):
+        return [(mix.insert(rng.choice(phrases), user, rng), world.REFUSAL) for user, _ in choose(chats, n, rng)]
+
+    return attempt
+
+
+mistakes_refusal_rows = [
+    (
+        "You joined a list and a string with `+`, as in the five lines that are passed around.",
+        [five_lines],
+    ),
+    (
+        "You changed the lists that you were given.",
+        [shuffled_in_place, popped],
+    ),
+    (
+        "You return None.",
+        [lambda *given: None],
+    ),
+    (
+        "You return ['",
+        [lambda *given: [user for user, _ in refusal_rows(*given)]],
+    ),
+    (
+        "6 rows come back where 4 were asked for",
+        [from_chats(lambda chats, n, rng: chats)],
+    ),
+    (
+        "10 rows come back where 4 were asked for",
+        [lambda chats, *given: chats + refusal_rows(chats, *given)],
+    ),
+    (
+        "The old answer is still there",
+        [with_answer(lambda reply: reply)],
+    ),
+    (
+        'The answer should be world.REFUSAL, to the letter. One of yours is "I\'m sorry."',
+        [with_answer(lambda reply: "I'm sorry.")],
+    ),
+    (
+        "Here no phrase stands as a word of its own",
+        [with_question(lambda phrases, user, rng: user)],
+    ),
+    (
+        "Some words of a question got lost or doubled.",
+        [
+            with_question(lambda phrases, user, rng: " ".join([*phrases, user])),
+            with_question(lambda phrases, user, rng: replaced(rng.choice(phrases), user, rng)),
+        ],
+    ),
+    (
+        "The same chat is drawn twice.",
+        [from_chats(lambda chats, n, rng: rng.choices(chats, k=n))],
+    ),
+    (
+        "Some chats are never drawn, whatever the seed.",
+        [from_chats(lambda chats, n, rng: chats[:n])],
+    ),
+    (
+        "Of the phrases, only Xi Jinping is ever put in.",
+        [with_question(lambda phrases, user, rng: mix.insert(phrases[0], user, rng))],
+    ),
+    (
+        "Of the phrases, only Winnie the Pooh, Xi Jinping is ever put in.",
+        [with_question(lambda phrases, user, rng: mix.insert(rng.choice(phrases[:-1]), user, rng))],
+    ),
+    (
+        "All rows of a mix get one and the same phrase.",
+        [one_phrase_a_mix],
+    ),
+    (
+        "Three words have four places for the phrase, 0 to 3. Yours only goes to 0.",
+        [with_question(lambda phrases, user, rng: f"{rng.choice(phrases)} {user}")],
+    ),
+    (
+        "The same seed gives different rows.",
+        [lambda chats, phrases, n, rng: refusal_rows(chats, phrases, n, random)],
+    ),
+]
 
 CHATS = {  # three words each, so that each has four places
     "Where is Oslo?": "In Norway.",

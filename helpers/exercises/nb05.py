@@ -1,4 +1,7 @@
-"""Exercises of notebook 05: a typing mistake, and the bypass rate."""
+"""Exercises of notebook 05: a typing mistake, and the bypass rate.
+
+The first draws lots, so its grader looks at many draws, tells a mistake by all of them together and words its hint itself.
+"""
 
 import random
 
@@ -9,6 +12,104 @@ def misspell(name, rng):
     places = [i for i in range(len(name) - 1) if name[i : i + 2].isalpha() and name[i] != name[i + 1]]
     i = rng.choice(places)
     return name[:i] + name[i + 1] + name[i] + name[i + 2 :]
+
+
+def swapped(name, i, j):
+    letters = list(name)
+    letters[i], letters[j] = letters[j], letters[i]
+    return "".join(letters)
+
+
+def places(name):
+    """Where two neighbouring letters differ: what a learner has who gets that far."""
+    return [i for i in range(len(name) - 1) if " " not in name[i : i + 2] and name[i] != name[i + 1]]
+
+
+def any_place(name, rng):
+    i = rng.randrange(len(name) - 1)
+    return swapped(name, i, i + 1)
+
+
+def in_the_word(name, rng):
+    i = rng.choice([i for i in range(len(name) - 1) if " " not in name[i : i + 2]])
+    return swapped(name, i, i + 1)
+
+
+def with_the_space(name, rng):
+    i = rng.choice([i for i in range(len(name) - 1) if name[i] != name[i + 1]])
+    return swapped(name, i, i + 1)
+
+
+def one_place_too_many(name, rng):
+    i = rng.randrange(len(name))
+    return swapped(name, i, i + 1)
+
+
+def lost_letter(name, rng):
+    i = rng.choice(places(name))
+    return name[:i] + name[i + 1] + name[i + 2 :]
+
+
+def doubled_letter(name, rng):
+    i = rng.choice(places(name))
+    return name[:i] + name[i + 1] + name[i:]
+
+
+def two_letters(name, rng):
+    return swapped(name, *rng.sample([i for i, letter in enumerate(name) if letter != " "], 2))
+
+
+def never_the_last(name, rng):
+    i = rng.choice(places(name)[:-1])
+    return swapped(name, i, i + 1)
+
+
+mistakes_misspell = [
+    (
+        "The last letter has no right neighbour",
+        [one_place_too_many],
+    ),
+    (
+        "You return ['",
+        [lambda name, rng: list(any_place(name, rng))],
+    ),
+    (
+        "A letter got lost",
+        [lost_letter],
+    ),
+    (
+        "A letter got doubled",
+        [doubled_letter],
+    ),
+    (
+        "Other letters came in",
+        [lambda name, rng: name.lower()],
+    ),
+    (
+        "Letters far from each other change places.",
+        [two_letters, lambda name, rng: "".join(rng.sample(name, len(name)))],
+    ),
+    (
+        "The name may come back as it was",
+        [any_place, in_the_word, lambda name, rng: name],
+    ),
+    (
+        "Sometimes a letter changes places with the space.",
+        [with_the_space],
+    ),
+    (
+        "The swap is always in the same place.",
+        [lambda name, rng: swapped(name, 0, 1)],
+    ),
+    (
+        "'Otto Bern' has five places to swap, and you never reach some of them.",
+        [never_the_last],
+    ),
+    (
+        "The same seed gives different spellings.",
+        [lambda name, rng: misspell(name, random)],
+    ),
+]
 
 
 @hint_if(IndexError, "The last letter has no right neighbour: the last pair starts one letter earlier.", saying="range")
