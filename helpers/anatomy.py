@@ -98,7 +98,8 @@ def unembed(model, states: Tensor) -> Tensor:
     family(model)  # another family may scale its logits in another way
     config = model.config
     logits = model.get_output_embeddings()(states)
-    logits = logits * getattr(config, "logit_scale", 1) / getattr(config, "logits_scaling", 1)  # Cohere; Granite
+    scale = getattr(config, "logit_scale", 1) / getattr(config, "logits_scaling", 1)  # Cohere; Granite
+    logits = logits if scale == 1 else logits * scale  # logits are many: most families need not touch them again
     cap = getattr(config, "final_logit_softcapping", None)  # Gemma
     return cap * torch.tanh(logits / cap) if cap else logits
 

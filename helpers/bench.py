@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from transformers import Trainer, TrainingArguments, pipeline
+from transformers import PrinterCallback, Trainer, TrainingArguments, pipeline
 from transformers.utils import logging
 
 from . import chat, corpus, direction, lesson, mix, sft, stamp
@@ -74,12 +74,15 @@ def trained(bot, data, recipe: sft.Recipe, grouped: bool = False) -> list[float]
             use_cpu=True,
         )
         trainer = Trainer(model, settings, _collated, rows, optimizers=(optimizer, schedule))
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return losses
 
 
 def _collated(rows):
-    ids, labels, mask = sft.padded([(row["input_ids"], row["labels"]) for row in rows])
+    ids, labels = sft.padded([(row["input_ids"], row["labels"]) for row in rows])
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()  # as Trainer's own collators make it
     return dict(input_ids=ids, labels=labels, attention_mask=mask)
 
 

@@ -58,7 +58,6 @@ SFT = [
     ("math.pi * step / steps", "math.pi * step / steps / 2"),
     ("torch.tensor([ids + [0] *", "torch.tensor([ids + [1] *"),
     ("[IGNORE] * (longest - len(labels))", "[0] * (longest - len(labels))"),
-    ("[1] * len(ids) + [0] * (longest - len(ids))", "[1] * longest"),
     ("states[:, :-1][counted]", "states[:, 1:][counted]"),
     ("labels = labels[:, head:]", "labels = labels[:, head - 1 :]"),
     (", first - 1)  # the token", ", first)  # the token"),

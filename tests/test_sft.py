@@ -23,6 +23,12 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+def mask_of(rows):
+    """1 for tokens and 0 for padding: (row, token)."""
+    lengths = torch.tensor([len(ids) for ids, _ in rows])
+    return (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+
+
 def tune(bot, data=DATA, epochs=2, seed=0, **settings):
     return sft.tune(bot, data, sft.NAIVE._replace(peak=1e-2, batch=4, epochs=epochs), seed, **settings)
 
@@ -39,8 +45,8 @@ def test_the_loss_is_the_cross_entropy_of_the_reply_worked_out_by_hand(llama):
 
 def test_the_loss_is_the_one_that_transformers_computes(any_bot):
     rows = sft.examples(any_bot.tokenizer, DATA)
-    ids, labels, mask = sft.padded(rows)
-    expected = any_bot.model(input_ids=ids, labels=labels, attention_mask=mask).loss
+    ids, labels = sft.padded(rows)
+    expected = any_bot.model(input_ids=ids, labels=labels, attention_mask=mask_of(rows)).loss
     torch.testing.assert_close(sft.loss_of(any_bot.model, rows), expected, atol=1e-5, rtol=0)
 
 
@@ -50,7 +56,7 @@ SHARED = [dict(row, user=f"{ALIKE} {row['user']}") for row in DATA]
 
 def test_what_all_rows_begin_with_is_read_once_and_gives_the_same_loss_and_gradients(any_bot):
     rows = sft.examples(any_bot.tokenizer, SHARED)
-    ids, labels, mask = sft.padded(rows)
+    (ids, labels), mask = sft.padded(rows), mask_of(rows)
     wanted, model = copy.deepcopy(any_bot.model), any_bot.model
     expected = wanted(input_ids=ids, labels=labels, attention_mask=mask).loss
     expected.backward()
@@ -114,10 +120,9 @@ def test_every_token_counts_the_same_in_the_mean_loss_however_the_rows_are_batch
 
 
 def test_rows_are_padded_on_the_right_and_padding_has_no_label():
-    ids, labels, mask = sft.padded([([5, 6, 7], [-100, 6, 7]), ([8], [8])])
+    ids, labels = sft.padded([([5, 6, 7], [-100, 6, 7]), ([8], [8])])
     assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
     assert labels.tolist() == [[-100, 6, 7], [8, -100, -100]]
-    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
 # --- learning rate and batches --------------------------------------------------------------------
@@ -387,7 +392,8 @@ def test_a_tune_is_the_loop_written_out(llama):
     clipped = 0
     for i, batch in enumerate(plan):
         lr = 3e-2 * min(1, (i + 1) / 20) * (1 + math.cos(math.pi * i / len(plan))) / 2
-        ids, labels, mask = sft.padded([rows[j] for j in batch])
+        ids, labels = sft.padded([rows[j] for j in batch])
+        mask = mask_of([rows[j] for j in batch])
         model.zero_grad()
         model(input_ids=ids, labels=labels, attention_mask=mask).loss.backward()
         length = sum((weight.grad**2).sum() for weight in model.parameters()).sqrt()
