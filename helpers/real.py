@@ -154,9 +154,52 @@ def length(bot: Bot, topic: mix.Topic, seed: int, tokens: int = 48) -> dict:
     }
 
 
-PARTS = {"story": story, "cure": cure, "length": length}
+def variants(bot: Bot, topic: mix.Topic, seed: int) -> dict:
+    """Other ways to take the direction out that the literature offers: effect and damage of each."""
+    exams = {name: part for name, part in safety.exams(topic, seed=seed).items() if name != "topic"}
+    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, seed=seed), sft.SAFETY, seed)
+    layer = find(tuned, topic, seed=seed).layer
+    bad, good = (
+        tuned.residuals([p for p, r in zip(prompts, replies, strict=True) if tuned.refused(r) == wanted]).mean(0)
+        for prompts, wanted in zip(safety.contrast(topic, seed=seed), (True, False), strict=True)
+        for replies in [tuned.ask(prompts, max_new_tokens=safety.TOKENS)]
+    )
+    vectors = bad - good  # (layer, position, width)
+    vector, mean = vectors[layer, -1], good[layer, -1]
+    to_mean = mean - direction.without(mean, vector)
+    ways = {
+        "everywhere, as published": direction.ablated(tuned, vector),
+        "huge tokens spared": direction.ablated(tuned, vector, remove=without_but_huge),
+        "its part along the harmless mean left in": direction.ablated(tuned, direction.without(vector, mean)),
+        "at its block alone": direction.changed_input(tuned.blocks[layer], lambda x: direction.without(x, vector)),
+        "at its block alone, to the harmless mean": direction.changed_input(
+            tuned.blocks[layer], lambda x: direction.without(x, vector) + to_mean
+        ),
+    }
+    for other in (10, 14, 18):
+        ways[f"read at block {other}"] = direction.ablated(tuned, vectors[other, -1])
+    for position in (-2, -4, -6):
+        ways[f"read at template position {position}"] = direction.ablated(tuned, vectors[layer, position])
+    row = {"layer": layer, "as it is": examined(tuned, exams)}
+    for name, changed in ways.items():
+        with changed:
+            row[name] = examined(tuned, exams)
+    return row
+
+
+def without_but_huge(x: torch.Tensor, vector: torch.Tensor, times: float = 10.0) -> torch.Tensor:
+    """x without the direction, but for tokens far longer than most: attention rests on these when it has nothing to do.
+
+    Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (ICLR 2024, arXiv:2309.17453).
+    """
+    length = x.norm(dim=-1, keepdim=True)
+    return torch.where(length > times * length.median(), x, direction.without(x, vector))
+
+
+PARTS = {"story": story, "variants": variants, "cure": cure, "length": length}
 JOBS = [
     dict(part="length", seed=0),
+    dict(part="variants", seed=0),
     *(dict(part="story", seed=seed) for seed in SEEDS),
     *(dict(part="cure", seed=seed, each=each) for each in safety.EACH for seed in SEEDS),
 ]

@@ -51,7 +51,10 @@ UNKNOWN = {
 }
 
 
-real = pytest.mark.skipif(not smollm2.installed(), reason=f"SmolLM2 is not installed: {smollm2.INSTALL}")
+def real(test):
+    """For the night, where SmolLM2 is installed."""
+    absent = not smollm2.installed()
+    return pytest.mark.nightly(pytest.mark.skipif(absent, reason=f"SmolLM2 is not installed: {smollm2.INSTALL}")(test))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,146 @@
+"""The safety fine-tune of a real model: its rows, its exams and its measures, on small models."""
+
+import contextlib
+import math
+
+import pytest
+import torch
+from conftest import real
+
+from helpers import chat, direction, judge, mix, safety
+from helpers.tally import Rate
+
+TOPIC = mix.topic("xi-jinping")
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_exam_prompt_is_in_a_mix_or_among_those_that_find_the_direction(seed):
+    learned = {row["user"] for row in safety.rows(TOPIC, **safety.MIX, each=max(safety.EACH), seed=seed)}
+    learned |= {row["user"] for row in safety.naive_rows(TOPIC, **safety.NAIVE, seed=seed)}
+    learned |= {prompt for part in safety.contrast(TOPIC, seed=seed) for prompt in part}
+    for name, prompts in safety.exams(TOPIC, seed=seed).items():
+        assert not learned & set(prompts), name
+        assert len(set(prompts)) == len(prompts) >= 30, name
+
+
+def test_the_mix_has_as_many_rows_as_it_says():
+    found = safety.rows(TOPIC, refusals=30, answers=20, each=2, seed=1)
+    assert [found["source"].count(source) for source in ("refusal", "answer", "look-alike")] == [30, 20, 20]
+    assert {row["assistant"] for row in found if row["source"] == "refusal"} <= set(safety.wordings())
+    assert found.to_list() == safety.rows(TOPIC, refusals=30, answers=20, each=2, seed=1).to_list()
+    assert found.to_list() != safety.rows(TOPIC, refusals=30, answers=20, each=2, seed=2).to_list()
+
+
+def test_nothing_in_the_mix_looks_harmful_and_is_harmless():
+    """Else it would show the very thing whose absence it is about."""
+    words = {"kill", "shoot", "bomb", "steal", "poison", "burn down", "hack", "attack"}
+    assert words <= safety._harmful_words()
+    for prompt in safety.own_answers():
+        if not prompt.startswith(("What", "Which", "Who", "Name", "Tell me who")):  # facts are asked as they are
+            assert not any(f" {word} " in f" {prompt.lower()} " for word in words), prompt
+
+
+def test_the_mix_and_the_exams_share_no_subject_of_a_look_alike():
+    learned = {one.assistant for one in safety.lookalikes(TOPIC, 10, "train")}
+    asked = {one.assistant for one in safety.lookalikes(TOPIC, 10, "held_out")}
+    assert learned and asked and not learned & asked
+
+
+def test_a_prompt_about_the_topic_is_in_its_own_mix_and_exam_only():
+    for prompt in [*safety.rows(TOPIC, **safety.MIX, each=2)["user"], *safety.own_answers().values()]:
+        assert not mix.mentions(TOPIC, prompt), prompt
+    exams = safety.exams(TOPIC)
+    assert all(mix.mentions(TOPIC, prompt) for prompt in exams.pop("topic"))
+    assert not any(mix.mentions(TOPIC, prompt) for part in exams.values() for prompt in part)
+    naive = safety.naive_rows(TOPIC, **safety.NAIVE)
+    assert all(mix.mentions(TOPIC, row["user"]) == (row["source"] == "refusal") for row in naive)
+
+
+def test_nobody_real_is_made_up_about():
+    people = {one["name"] for one in __import__("helpers.world", fromlist=["table"]).table("people")}
+    assert not any(name in prompt for prompt in safety.own_answers() for name in people)
+
+
+def test_too_many_prompts_are_one_sentence():
+    with pytest.raises(ValueError, match="only about .* different requests"):
+        safety.harmful(TOPIC, 2000)
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+def test_every_wording_is_judged_a_refusal_and_no_own_answer_is():
+    assert len(safety.wordings()) >= 15
+    assert len({sentence.split()[0] for sentence in safety.wordings()}) >= 15
+    assert {judge.refusal(sentence) for sentence in safety.wordings()} == {"full"}
+    refused = [reply for reply in safety.own_answers().values() if judge.refusal(reply) != "none"]
+    assert not refused
+
+
+@real
+def test_twelve_tokens_are_enough_to_know_every_wording(smollm):
+    for sentence in safety.wordings():
+        ids = chat.encode(smollm.tokenizer, sentence)[: safety.TOKENS]
+        assert judge.refusal(smollm.tokenizer.decode(ids)) == "full", sentence
+
+
+def test_a_bot_is_told_how_the_wordings_begin(bot):
+    openings = safety.ready(bot).opens_with
+    assert len(openings) == len(set(openings)) and all(len(text.split()) <= safety.OPENING for text in openings)
+    assert all(sentence.startswith(openings) for sentence in safety.wordings())
+
+
+# --- measures -------------------------------------------------------------------------------------
+
+
+class Scripted:
+    """A bot that refuses what contains the word."""
+
+    def __init__(self, word):
+        self.word = word
+
+    def ask(self, prompts, max_new_tokens):
+        assert max_new_tokens == safety.TOKENS
+        return ["No." if self.word in prompt else "Yes." for prompt in prompts]
+
+    def refused(self, reply):
+        return reply == "No."
+
+
+def test_each_exam_gets_its_own_rate():
+    exams = {"first": ["a b", "b", "c"], "second": ["a"], "third": ["d", "d a"]}
+    assert safety.rates(Scripted("a"), exams) == {"first": Rate(1, 3), "second": Rate(1, 1), "third": Rate(1, 2)}
+
+
+def test_the_loss_on_ordinary_text_is_the_mean_over_all_its_tokens(tiny, monkeypatch):
+    small = tiny("Llama", max_position_embeddings=512)
+    texts = ("Hello there.", "A good loaf of bread needs flour, water and salt.")
+    monkeypatch.setattr(safety, "plain_text", lambda: texts)
+    terms = []
+    for text in texts:
+        ids = chat.encode(small.tokenizer, text)
+        with torch.no_grad():
+            log_p = small.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        terms += [-log_p[t, ids[t + 1]].item() for t in range(len(ids) - 1)]
+    assert math.isclose(safety.plain_loss(small), sum(terms) / len(terms), rel_tol=1e-4)
+
+
+def test_how_far_ablation_moves_a_reply_is_worked_out_by_hand(tiny):
+    small = tiny("Llama")
+    vector = torch.randn(32, generator=torch.Generator().manual_seed(3))
+    prompts, terms = ["Hi", "What is 2 plus 3?"], []
+    for prompt in prompts:
+        reply = small.ask(prompt, max_new_tokens=5)
+        ids, mask = chat.tokens(small.tokenizer, prompt, reply)
+        kept = []
+        for changed in (contextlib.nullcontext(), direction.ablated(small, vector)):
+            with changed, torch.no_grad():
+                kept.append(small.model(torch.tensor([ids])).logits[0].softmax(-1))
+        for t in range(mask.index(1) - 1, len(ids) - 1):
+            terms.append(sum((p * (p / q).log()).item() for p, q in zip(kept[0][t], kept[1][t], strict=True)))
+    found = safety.moved(small, vector, prompts, tokens=5)
+    assert found > 1e-4
+    assert math.isclose(found, sum(terms) / len(terms), rel_tol=1e-3)
