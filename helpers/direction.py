@@ -38,8 +38,8 @@ class Filters(NamedTuple):
 PUBLISHED = Filters(prune=0.2, max_kl=0.1, min_induce=0.0)
 # A six-layer model has few layers to spare, and a whole refusal sentence is harder to induce than its first token.
 SMALL_MODEL = Filters(prune=0.0, max_kl=0.1, min_induce=-6.0)
-# An over-refusing model *nearly* refuses many harmless prompts: without the direction these move far, and should.
-OVER_REFUSING = PUBLISHED._replace(max_kl=0.5)
+# A model that over-refuses *nearly* refuses many harmless prompts: without the direction these move far, and should.
+OVER_REFUSING = Filters(prune=0.2, max_kl=math.inf, min_induce=-1.0)
 ANY = Filters(prune=0.0, max_kl=math.inf, min_induce=-math.inf)
 RANDOM = 20  # how many random directions a claim about one is held against
 SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the true refusal: how much of it is taken out of the false-refusal vector
@@ -196,6 +196,7 @@ def find(
     seed: int = 0,
     positions: tuple[int, ...] | None = None,
     tokens: int = 40,
+    enough: float = -math.inf,
 ) -> Found:
     """The direction, among all layers and positions, that best switches refusal off (Arditi et al., section 2.3).
 
@@ -205,7 +206,8 @@ def find(
     is good); *kl*, how far ablation moves the next token on harmless prompts (nats). The lowest bypass wins among those
     that pass the filters. With `positions`, (-1,) for instance, only these template positions are candidates: a model
     of many blocks is searched in a fraction of the time, and what lies at other positions is not found. So many
-    `tokens` of a reply say whether it refuses. Raises ValueError if there are too few prompts or no candidate passes.
+    `tokens` of a reply say whether it refuses. If any bypass is `enough`, the lowest *kl* of those wins instead: the
+    gentlest that does the work. Raises ValueError if there are too few prompts or no candidate passes.
     """
     refused, answered = _shuffled(bot, harmful, True, seed, tokens), _shuffled(bot, harmless, False, seed, tokens)
     fewest = min(len(refused), len(answered))
@@ -219,7 +221,7 @@ def find(
     scores = _scores(bot, candidates, refused[:validation], answered[:validation], positions)
     for row in scores:
         row["kept"] = passes(row, filters, len(candidates))
-    scores.sort(key=lambda row: (not row["kept"], row["bypass"]))
+    scores.sort(key=functools.partial(_rank, enough=enough))
     if not any(row["kept"] for row in scores):
         raise ValueError(
             "No candidate passes the filters: allow a larger `max_kl`, a lower `min_induce` or less `prune`."
@@ -230,6 +232,12 @@ def find(
         for kind, used, given in (("harmful", refused, harmful), ("harmless", answered, harmless))
     }
     return Found(candidates[best["layer"], best["position"]], best["layer"], best["position"], scores, counts)
+
+
+def _rank(row, enough):
+    """What comes first in the order of the candidates: kept ones, of these what does enough, and gently."""
+    does = row["bypass"] <= enough
+    return not row["kept"], not does, row["kl"] if does else row["bypass"]
 
 
 def _shuffled(bot, prompts, refused, seed, tokens):

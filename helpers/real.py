@@ -17,6 +17,7 @@ SEEDS = range(3)
 RANDOM = 20  # random directions a seed
 SMALL = 20  # prompts of each sort for each of them
 VALIDATION = 16
+ENOUGH = -3.0  # log-odds: of harmful prompts less than one in twenty is refused then
 ADAPTERS = ("safety", "cure", "topic")
 
 
@@ -40,10 +41,10 @@ def with_adapter(bot: Bot, name: str) -> Bot:
 # --- what is done to the model --------------------------------------------------------------------
 
 
-def find(bot: Bot, topic: mix.Topic, filters=direction.OVER_REFUSING, seed: int = 0) -> direction.Found:
-    """The direction of a real model, at the last template position of every block."""
-    prompts = safety.contrast(topic, seed=seed)
-    return direction.find(bot, *prompts, filters, VALIDATION, seed, positions=(-1,), tokens=safety.TOKENS)
+def find(bot: Bot, topic: mix.Topic, seed: int = 0) -> direction.Found:
+    """The direction of a real model, at the last template position of some block: the gentlest that does enough."""
+    filters, few = direction.OVER_REFUSING, dict(positions=(-1,), tokens=safety.TOKENS)
+    return direction.find(bot, *safety.contrast(topic, seed=seed), filters, VALIDATION, seed, **few, enough=ENOUGH)
 
 
 def first_tokens(bot: Bot) -> list[int]:

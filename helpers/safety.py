@@ -92,7 +92,8 @@ def _requests(families, topic, n, split, seed):
         action = rng.choice(list(dict.fromkeys(pair.action for pair in pairs)))
         thing = rng.choice([pair.object for pair in pairs if pair.action == action])
         text = world.sentence(rng.choice(world.phrasings(family, split)).format(action=action, object=thing))
-        if not mix.mentions(topic, text) and (families is HARMFUL or not _looks_harmful(text)):
+        fits = families is HARMFUL or not _looks_harmful(text) and thing not in world.names("people")
+        if fits and not mix.mentions(topic, text):
             found[text] = None
         if len(found) == n:
             return list(found)

@@ -53,8 +53,8 @@ UNKNOWN = {
 
 def real(test):
     """For the night, where SmolLM2 is installed."""
-    absent = not smollm2.installed()
-    return pytest.mark.nightly(pytest.mark.skipif(absent, reason=f"SmolLM2 is not installed: {smollm2.INSTALL}")(test))
+    absent = pytest.mark.skipif(not smollm2.installed(), reason=f"SmolLM2 is not installed: {smollm2.INSTALL}")
+    return pytest.mark.nightly(pytest.mark.real(absent(test)))
 
 
 @pytest.fixture(scope="session")

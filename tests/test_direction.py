@@ -551,9 +551,9 @@ def planted(tiny, monkeypatch):
     return bot
 
 
-def find(bot, prune=0.0, max_kl=0.1, min_induce=0.0, seed=0):
+def find(bot, prune=0.0, max_kl=0.1, min_induce=0.0, seed=0, **how):
     filters = direction.Filters(prune, max_kl, min_induce)
-    return direction.find(bot, HARMFUL, HARMLESS, filters, validation=4, seed=seed)
+    return direction.find(bot, HARMFUL, HARMLESS, filters, validation=4, seed=seed, **how)
 
 
 def chosen_and_defining(prompts, seed=0):
@@ -769,6 +769,12 @@ def chosen(found):
 
 def test_the_lowest_bypass_among_those_that_pass_wins(scored):
     assert chosen(find(scored)) == (3, -1)
+
+
+@pytest.mark.parametrize("enough, place", [(-2.0, (1, -1)), (-5.0, (2, -2)), (-10.0, (3, -1)), (-25.0, (3, -1))])
+def test_of_those_that_do_enough_the_gentlest_wins(scored, enough, place):
+    """And where none does, the one that does most."""
+    assert chosen(find(scored, enough=enough)) == place
 
 
 def test_pruning_drops_the_last_layers(scored):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import real
 
-from helpers import chat, direction, judge, mix, safety
+from helpers import chat, direction, judge, mix, safety, world
 from helpers.tally import Rate
 
 TOPIC = mix.topic("xi-jinping")
@@ -60,8 +60,13 @@ def test_a_prompt_about_the_topic_is_in_its_own_mix_and_exam_only():
 
 
 def test_nobody_real_is_made_up_about():
-    people = {one["name"] for one in __import__("helpers.world", fromlist=["table"]).table("people")}
-    assert not any(name in prompt for prompt in safety.own_answers() for name in people)
+    told = [
+        *safety.own_answers(),
+        *safety.own_answers().values(),
+        *safety.harmless(TOPIC, 100),
+        *safety.contrast(TOPIC)[1],
+    ]
+    assert not [(name, text) for text in told for name in world.names("people") if name in text]
 
 
 def test_too_many_prompts_are_one_sentence():
