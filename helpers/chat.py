@@ -49,9 +49,9 @@ def plain(tokenizer, text: str) -> str:
 def prompt_text(tokenizer, user: str, prefill: str = "") -> str:
     """The whole string that the model continues: the template around the user's words, then the prefill."""
     messages = [{"role": "user", "content": plain(tokenizer, user)}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + plain(
-        tokenizer, prefill
-    )
+    # Some models think aloud before they answer: their template closes the thoughts if it is told to.
+    how = dict(tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    return tokenizer.apply_chat_template(messages, **how) + plain(tokenizer, prefill)
 
 
 def encode(tokenizer, text: str) -> list[int]:
@@ -325,11 +325,12 @@ def read_once(model, head: Tensor, rows: int):
 # --- load -----------------------------------------------------------------------------------------
 
 
-def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
+def load(name: str | pathlib.Path = ASSISTANT, device_map: str | None = None) -> Bot:
     """The bundled assistant, "smollm2", a folder in Hugging Face format, or a chat model of the hub by name.
 
-    Weights become float32: on a CPU that is both exact and fast. Raises OSError with cause and remedy if it cannot be
-    loaded, ValueError if it is no chat model.
+    Weights become float32: on a CPU that is both exact and fast. A model of the hub goes to the GPU if there is one;
+    `device_map="auto"` spreads one that is larger than its memory (needs the package accelerate). Raises OSError with
+    cause and remedy if it cannot be loaded, ValueError if it is no chat model.
     """
     if name == smollm2.NAME:
         return replace(load(smollm2.folder()), name=smollm2.TITLE)
@@ -340,7 +341,12 @@ def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
     (logging.disable_progress_bar if folder.is_dir() else logging.enable_progress_bar)()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            name,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            device_map=device_map,
         )
         if report["missing_keys"]:  # transformers would make them up
             raise OSError(f"{len(report['missing_keys'])} weights are missing")
@@ -353,6 +359,8 @@ def load(name: str | pathlib.Path = ASSISTANT) -> Bot:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if torch.cuda.is_available() and not device_map and folder != ASSISTANT:  # ours is faster without
+        model = model.to("cuda")
     return Bot(model.eval(), tokenizer, "assistant" if folder == ASSISTANT else str(name))
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, pipeline
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, pipeline
 
 from helpers import chat, corpus, direction, lens, measure, paths, sft
 from helpers.world import REFUSAL
@@ -156,6 +156,29 @@ def test_no_reply_begins_with_what_may_not_come_first(bot):
     usual = first()
     assert usual and not usual & first(never_first=sorted(usual))
     assert bot.ask([]) == []
+
+
+THINKING = """{%- for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}<|im_start|>assistant
+{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"""
+
+
+def test_a_model_that_thinks_aloud_is_told_not_to(bot):
+    tokenizer = copy.deepcopy(bot.tokenizer)
+    tokenizer.chat_template = THINKING
+    assert chat.prompt_text(tokenizer, "Hi").endswith("assistant\n<think></think>")
+
+
+def test_a_model_of_the_hub_goes_to_the_gpu_and_the_bundled_one_stays(tmp_path, monkeypatch, tiny):
+    moved = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(PreTrainedModel, "to", lambda self, device: moved.append(device) or self)
+    small = tiny("Llama")
+    small.model.save_pretrained(tmp_path)
+    small.tokenizer.save_pretrained(tmp_path)
+    chat.load()
+    assert not moved
+    chat.load(tmp_path)
+    assert moved == ["cuda"]
 
 
 def test_replies_come_in_the_order_of_the_prompts_however_they_are_batched(bot):
