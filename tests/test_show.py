@@ -85,12 +85,17 @@ def test_tokens_are_escaped_and_new_lines_are_visible():
 
 
 class Parrot:
-    def ask(self, prompts):
-        return [f"{prompt} {prompt}" for prompt in prompts]
+    def ask(self, prompts, max_new_tokens):
+        return [f"{prompt} {prompt}"[:max_new_tokens] for prompt in prompts]
+
+
+def test_a_reply_can_be_cut_short(shown):
+    show.replies({"parrot": Parrot()}, ["Hello"], 3)
+    assert "Hel<" in shown[0].data and "Hello H" not in shown[0].data
 
 
 def test_replies_stand_beside_their_prompts_and_are_escaped(shown):
-    show.replies({"parrot": Parrot()}, ["Hello", EVIL])
+    show.replies({"parrot": Parrot()}, ["Hello", EVIL], 1000)
     (made,) = [piece.data for piece in shown]
     assert re.findall(r"<td [^>]*>(.*?)</td>", made) == ["Hello", "Hello Hello", SAFE, f"{SAFE} {SAFE}"]
 
