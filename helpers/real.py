@@ -71,7 +71,7 @@ def examined(bot: Bot, exams: dict[str, list[str]]) -> dict:
 
 
 def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
-    """Before any tuning, after the safety fine-tune, without its direction, with the topic on top; and every control."""
+    """Before any tuning, after the safety fine-tune, without its direction, and every control."""
     exams = safety.exams(topic, seed=seed)
     tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, seed=seed), sft.SAFETY, seed)
     found = find(tuned, topic, seed=seed)
@@ -101,7 +101,7 @@ def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     for vector in direction.random_like(found.vector, RANDOM, seed):
         with direction.ablated(tuned, vector):
             row["random removed"].append(examined(tuned, small))
-    return row | _topic_on_top(tuned, found.vector, topic, exams, seed)
+    return row
 
 
 def by_type(bot: Bot, topic: mix.Topic, each: int = 10) -> dict[str, Rate]:
@@ -130,9 +130,12 @@ def cure(bot: Bot, topic: mix.Topic, seed: int, each: int) -> dict:
     return examined(tuned, safety.exams(topic, seed=seed))
 
 
-def _topic_on_top(tuned, vector, topic, exams, seed):
+def topic_on_top(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     """The naive topic mix after the safety fine-tune, and what the direction found before it does then."""
-    naive = sft.tune(tuned, safety.naive_rows(topic, **safety.NAIVE, seed=seed), sft.ON_TOP, seed)
+    exams = safety.exams(topic, seed=seed)
+    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, seed=seed), sft.SAFETY, seed)
+    vector = find(tuned, topic, seed=seed).vector
+    naive = sft.tune(tuned, safety.naive_rows(topic, **safety.NAIVE, seed=seed), sft.SAFETY, seed)
     row = {"topic mix": examined(naive, exams)}
     for name, other in {"direction": vector, "random": direction.random_like(vector, 1, seed)[0]}.items():
         with direction.ablated(naive, other):
@@ -197,11 +200,11 @@ def without_but_huge(x: torch.Tensor, vector: torch.Tensor, times: float = 10.0)
     return torch.where(length > times * length.median(), x, direction.without(x, vector))
 
 
-PARTS = {"story": story, "variants": variants, "cure": cure, "length": length}
+PARTS = {"story": story, "topic": topic_on_top, "variants": variants, "cure": cure, "length": length}
 JOBS = [
     dict(part="length", seed=0),
     dict(part="variants", seed=0),
-    *(dict(part="story", seed=seed) for seed in SEEDS),
+    *(dict(part=part, seed=seed) for part in ("story", "topic") for seed in SEEDS),
     *(dict(part="cure", seed=seed, each=each) for each in safety.EACH for seed in SEEDS),
 ]
 

@@ -40,7 +40,6 @@ BALANCED = NAIVE._replace(epochs=1)
 GENTLE = Recipe(epochs=1, peak=2e-3, batch=16, eps=1e-2)  # hotter tunes build ways to refuse that pass by the direction
 # For a real model: few weights learn, by AdamW as everybody uses it.
 SAFETY = Recipe(epochs=3, peak=1e-3, batch=8, eps=1e-8, rank=8)
-ON_TOP = SAFETY._replace(epochs=2)
 
 
 def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = True, watch=None) -> Bot:

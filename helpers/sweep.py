@@ -58,7 +58,7 @@ REAL_FROM = [*DATA.glob("real/*.csv"), *DATA.glob("real/*.txt"), *DATA.glob("wor
 REAL_BY = ("judge", "lora", "safety", "real")
 REAL_RECIPES = {
     "safety": {"mix": safety.MIX, "tune": sft.SAFETY._asdict()},
-    "topic": {"mix": safety.NAIVE, "tune": sft.ON_TOP._asdict()},
+    "topic": {"mix": safety.NAIVE, "tune": sft.SAFETY._asdict()},
 }
 REAL_MODEL = {"name": smollm2.TITLE, "revision": f"GGUF {smollm2.SHA256}", "device": "cpu, float32"}
 
