@@ -247,7 +247,8 @@ def _shuffled(bot, prompts, refused, seed, tokens):
     return random.Random(seed).sample(kept, len(kept))
 
 
-def passes(row, filters, layers):
+def passes(row: dict, filters: Filters, layers: int) -> bool:
+    """May a candidate with these scores win, in a model of so many layers?"""
     early = row["layer"] < layers - round(filters.prune * layers)
     return early and row["kl"] <= filters.max_kl and row["induce"] >= filters.min_induce
 
