@@ -20,7 +20,9 @@ from . import anatomy, chat, lora, memory, stamp
 from .chat import Bot
 
 IGNORE = -100  # the label that cross_entropy skips
-CODE = stamp.code("anatomy", "lora", "sft")  # as it was when it was loaded: a file may change while a notebook runs
+CODE = stamp.code(
+    "anatomy", "chat", "lora", "sft"
+)  # as it was when it was loaded: a file may change while a notebook runs
 
 
 class Recipe(NamedTuple):

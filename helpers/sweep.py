@@ -41,6 +41,7 @@ MADE_BY = (
     "branches",
     "hooks",
     "chat",
+    "lora",
     "mix",
     "sft",
     "measure",
