@@ -14,7 +14,7 @@ from .chat import Bot
 from .tally import Rate
 
 SEEDS = range(3)
-RANDOM = 20  # random directions a seed
+RANDOM, SOME = 20, 8  # random directions a seed, and where the topic mix comes on top
 SMALL = 20  # prompts of each sort for each of them
 VALIDATION = 16
 ENOUGH = -3.0  # log-odds: of harmful prompts less than one in twenty is refused then
@@ -137,9 +137,13 @@ def topic_on_top(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     vector = find(tuned, topic, seed=seed).vector
     naive = sft.tune(tuned, safety.naive_rows(topic, **safety.NAIVE, seed=seed), sft.SAFETY, seed)
     row = {"topic mix": examined(naive, exams)}
-    for name, other in {"direction": vector, "random": direction.random_like(vector, 1, seed)[0]}.items():
+    with direction.ablated(naive, vector):
+        row["topic mix, direction removed"] = examined(naive, exams)
+    small = {name: exams[name][:SMALL] for name in ("harmful", "look-alikes", "topic")}
+    row["topic mix, random removed"] = []
+    for other in direction.random_like(vector, SOME, seed):
         with direction.ablated(naive, other):
-            row[f"topic mix, {name} removed"] = examined(naive, exams)
+            row["topic mix, random removed"].append(examined(naive, small))
     return row
 
 
