@@ -9,7 +9,7 @@ import contextlib
 
 import torch
 
-from . import chat, direction, lora, mix, results, safety, sft, smollm2, tally
+from . import chat, direction, lora, memory, mix, results, safety, sft, smollm2, tally
 from .chat import Bot
 from .tally import Rate
 
@@ -214,6 +214,24 @@ JOBS = [
 ]
 
 
+def ship(bot: Bot) -> None:
+    """Write the adapters of seed 0 to data/real: the fine-tunes that the results were measured on."""
+    topic = mix.topic("xi-jinping")
+    safe, alike = (safety.rows(topic, **safety.MIX, each=each) for each in (0, safety.MANY))
+    lora.save(safety.FOLDER / "safety", _learned(bot, safe), sft.SAFETY.rank, smollm2.TITLE)
+    lora.save(safety.FOLDER / "cure", _learned(bot, alike), sft.SAFETY.rank, smollm2.TITLE)
+    tuned = sft.tune(bot, safe, sft.SAFETY)
+    lora.save(
+        safety.FOLDER / "topic", _learned(tuned, safety.naive_rows(topic, **safety.NAIVE)), sft.SAFETY.rank, "safety"
+    )
+
+
+def _learned(bot, data):
+    """What a fine-tune has learned, from where it is remembered."""
+    sft.tune(bot, data, sft.SAFETY)
+    return memory.recall(sft._place(bot, sft.examples(bot.tokenizer, data), sft.SAFETY, 0))[0]
+
+
 def measure(bot: Bot, part: str, **settings) -> dict:
     """One row of data/results/real.json."""
     return PARTS[part](bot, mix.topic("xi-jinping"), **settings)
@@ -262,3 +280,7 @@ def _told(seeds):
         return ""
     shares = [100 * rate.share for rate in seeds]
     return f"{100 * tally.pooled(seeds).share:.0f} % ({min(shares):.0f} to {max(shares):.0f})"
+
+
+if __name__ == "__main__":
+    ship(load())
