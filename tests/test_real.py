@@ -54,7 +54,7 @@ def test_every_state_of_the_notebook_is_shipped(story):
     row = real.shipped("story")
     assert row["seed"] == 0 and {*real.STATES, *real.TOPIC_STATES} <= set(row)
     assert len(story) == len(real.SEEDS) >= 3
-    assert {row["each"] for row in results.read("real") if row["part"] == "cure"} == {safety.FEW, safety.MANY}
+    assert {row["each"] for row in results.read("real") if row["part"] == "cure"} == {safety.EACH}
 
 
 def test_the_results_say_which_model_and_how():
