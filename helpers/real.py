@@ -6,12 +6,17 @@ Notable:
 """
 
 import contextlib
+import warnings
 
 import torch
 
 from . import chat, direction, lora, memory, mix, results, safety, sft, smollm2, tally
 from .chat import Bot
 from .tally import Rate
+
+warnings.filterwarnings(
+    "ignore", "`is_gradient_checkpointing`"
+)  # between peft and transformers: nobody's business here
 
 SEEDS = range(3)
 RANDOM, SOME = 20, 8  # random directions a seed, and where the topic mix comes on top
@@ -272,6 +277,18 @@ def summary(rows: list[dict], states=STATES) -> list[dict]:
         losses = [run["plain"] for of in runs for run in of if "plain" in run]
         table.append(line | {"ordinary text": f"{sum(losses) / len(losses):.2f}" if losses else ""})
     return table
+
+
+def pooled(states: list[dict]) -> dict:
+    """The same state of several seeds as one."""
+    exams = states[0]["refused"]
+    return {"refused": {exam: tally.pooled(state["refused"][exam] for state in states) for exam in exams}}
+
+
+def side_by_side(states: dict[str, dict]) -> dict[str, Rate]:
+    """{"harmful, as it is": ..., "harmful, removed": ..., "harmless, as it is": ...}: exam by exam."""
+    exams = next(iter(states.values()))["refused"]
+    return {f"{exam}, {name}": state["refused"][exam] for exam in exams for name, state in states.items()}
 
 
 def _told(seeds):

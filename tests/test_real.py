@@ -1,7 +1,5 @@
 """The story on a real model: what is shipped, what is done where the model is not there, and the model itself."""
 
-import json
-
 import pytest
 import torch
 from conftest import real as needs_smollm
@@ -58,9 +56,9 @@ def test_every_state_of_the_notebook_is_shipped(story):
 
 
 def test_the_results_say_which_model_and_how():
-    made = results.provenance("real")
-    assert made == json.loads(json.dumps(sweep.provenance("real")))
-    assert smollm2.SHA256 in made["model"]["revision"] and made["model"]["device"].startswith("cpu")
+    made = results.provenance("real")["model"]
+    assert made == sweep.REAL_MODEL
+    assert smollm2.SHA256 in made["revision"] and made["device"].startswith("cpu")
 
 
 # --- small models ---------------------------------------------------------------------------------
@@ -102,6 +100,17 @@ def test_the_summary_pools_seeds_and_names_the_lowest_and_the_highest():
     first, second = real.summary(rows, ("a", "b"))
     assert first["harmful"] == "20 % (10 to 30)" and first["ordinary text"] == "2.50"
     assert second["harmful"] == "30 % (10 to 40)" and second["topic"] == "30 % (10 to 50)"
+
+
+def test_states_stand_side_by_side_and_seeds_are_pooled():
+    one, two = {"refused": {"x": Rate(1, 2), "y": Rate(0, 2)}}, {"refused": {"x": Rate(2, 2), "y": Rate(1, 2)}}
+    assert list(real.side_by_side({"before": one, "after": two}).items()) == [
+        ("x, before", Rate(1, 2)),
+        ("x, after", Rate(2, 2)),
+        ("y, before", Rate(0, 2)),
+        ("y, after", Rate(1, 2)),
+    ]
+    assert real.pooled([one, two]) == {"refused": {"x": Rate(3, 4), "y": Rate(1, 4)}}
 
 
 # --- what was measured: the inequalities of notebook 09 --------------------------------------------
