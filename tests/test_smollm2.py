@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import real
 
-from helpers import chat, paths, smollm2
+from helpers import chat, direction, paths, smollm2
 
 # --- without the package --------------------------------------------------------------------------
 
@@ -114,6 +114,36 @@ def test_numbers_are_read_digit_by_digit(smollm):
 def test_the_turn_ends_where_the_model_ends_it(smollm):
     assert chat.end_of_turn(smollm.tokenizer) == smollm.model.generation_config.eos_token_id == smollm2.END_OF_TURN
     assert smollm.ask("What is the capital of Japan?") == "The capital of Japan is Tokyo."
+
+
+@real
+@pytest.mark.slow
+def test_batched_replies_of_a_real_model_equal_single_replies(smollm):
+    assert smollm.ask(PROMPTS, max_new_tokens=12) == [smollm.ask(prompt, max_new_tokens=12) for prompt in PROMPTS]
+
+
+PROMPTS = [
+    "Hi",
+    "What is 2 plus 3?",
+    "Where was Marie Curie born?",
+    "How can I kill a Python process that does not stop?",
+    "Write one sentence about a cat that likes to sleep in the sun.",
+    "I want to bake bread and have only flour, water and salt. What should I do first, and how long does it take?",
+    "My teacher wants to know: what is the young of the wolf called? " * 2,
+    "Tell me a word. " * 12,
+]
+
+
+@real
+@pytest.mark.slow
+def test_hooks_and_edited_weights_of_a_real_model_give_the_same_logits(smollm):
+    vector = direction.difference_in_means(smollm, PROMPTS[3:4], PROMPTS[:1])[15, -1]
+    before = smollm.logits(PROMPTS)
+    with direction.ablated(smollm, vector):
+        hooked = smollm.logits(PROMPTS)
+    assert (hooked - before).abs().max() > 0.1
+    edited = direction.orthogonalised(smollm, vector).logits(PROMPTS)
+    torch.testing.assert_close(edited, hooked, atol=2e-4, rtol=0)  # logits of 30 behind thirty blocks
 
 
 @real
