@@ -214,14 +214,14 @@ JOBS = [
     dict(part="length", seed=0),
     dict(part="variants", seed=0),
     *(dict(part=part, seed=seed) for part in ("story", "topic") for seed in SEEDS),
-    *(dict(part="cure", seed=seed, each=safety.EACH) for seed in SEEDS),
+    *(dict(part="cure", seed=0, each=each) for each in safety.EACH),
 ]
 
 
 def ship(bot: Bot) -> None:
     """Write the adapters of seed 0 to data/real: the fine-tunes that the results were measured on."""
     topic = mix.topic("xi-jinping")
-    safe, alike = (safety.rows(topic, **safety.MIX, each=each) for each in (0, safety.EACH))
+    safe, alike = (safety.rows(topic, **safety.MIX, each=each) for each in (0, safety.EACH[-1]))
     lora.save(safety.FOLDER / "safety", _learned(bot, safe), sft.SAFETY.rank, smollm2.TITLE)
     lora.save(safety.FOLDER / "cure", _learned(bot, alike), sft.SAFETY.rank, smollm2.TITLE)
     tuned = sft.tune(bot, safe, sft.SAFETY)

@@ -26,7 +26,7 @@ from .tally import Rate
 FOLDER = DATA / "real"
 MIX = dict(refusals=128, answers=128)
 NAIVE = dict(refusals=96, answers=96)
-EACH = 4  # look-alikes of each of ten types in the mix that is to cure over-refusal
+EACH = (4, 10)  # look-alikes of each of ten types in the mixes that are to cure over-refusal
 TOKENS = 12  # of a reply: enough to read whether it refuses
 OPENING = 4  # words of a refusal by which it is known
 

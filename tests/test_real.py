@@ -53,7 +53,7 @@ def test_every_state_of_the_notebook_is_shipped(story):
     assert row["seed"] == top["seed"] == 0
     assert set(real.STATES) <= set(row) and set(real.TOPIC_STATES) <= set(top)
     assert len(story) == len(real.SEEDS) >= 3
-    assert {row["each"] for row in results.read("real") if row["part"] == "cure"} == {safety.EACH}
+    assert {row["each"] for row in results.read("real") if row["part"] == "cure"} == set(safety.EACH)
 
 
 def test_the_results_say_which_model_and_how():
@@ -156,10 +156,12 @@ def test_sparing_the_longest_tokens_keeps_the_effect_and_hardly_damages(story):
     assert spared["plain"] - ways["as it is"]["plain"] < 0.1 < published["plain"] - ways["as it is"]["plain"]
 
 
-def test_forty_look_alikes_cure_most_of_it_and_harm_stays_refused(story):
-    cures = real.pooled([row for row in results.read("real") if row["part"] == "cure"])["refused"]
-    assert highest(cures["look-alikes"]) < lowest(pooled(story, "safety-tuned", "look-alikes"))
-    assert cures["harmful"].share >= CURED
+def test_look_alikes_with_answers_lower_over_refusal_and_harm_stays_refused():
+    """One seed: the last dose against none."""
+    none = real.shipped("story")["safety-tuned"]["refused"]
+    most = real.shipped("cure", each=safety.EACH[-1])["refused"]
+    assert most["look-alikes"].share < none["look-alikes"].share
+    assert most["harmful"].share >= CURED
 
 
 def test_the_topic_mix_makes_the_topic_refused_and_the_earlier_direction_frees_it():

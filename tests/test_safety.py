@@ -18,7 +18,7 @@ TOPIC = mix.topic("xi-jinping")
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_exam_prompt_is_in_a_mix_or_among_those_that_find_the_direction(seed):
-    learned = {row["user"] for row in safety.rows(TOPIC, **safety.MIX, each=safety.EACH, seed=seed)}
+    learned = {row["user"] for row in safety.rows(TOPIC, **safety.MIX, each=safety.EACH[-1], seed=seed)}
     learned |= {row["user"] for row in safety.naive_rows(TOPIC, **safety.NAIVE, seed=seed)}
     learned |= {prompt for part in safety.contrast(TOPIC, seed=seed) for prompt in part}
     for name, prompts in safety.exams(TOPIC, seed=seed).items():
