@@ -91,8 +91,10 @@ def _weights(path, made):
     config = read.config
     del config.quantization_config  # else the model calls itself quantised and cannot be saved or trained
     config.eos_token_id, config.pad_token_id, config.bos_token_id = END_OF_TURN, END_OF_TURN, None
-    clean = LlamaForCausalLM(config)
-    clean.load_state_dict(read.state_dict())
+    with torch.device("meta"):  # a second copy would need half a gigabyte
+        clean = LlamaForCausalLM(config)
+    clean.load_state_dict(read.state_dict(), assign=True)
+    clean.tie_weights()
     clean.generation_config = GenerationConfig(eos_token_id=END_OF_TURN, pad_token_id=END_OF_TURN)
     clean.save_pretrained(made)
 

@@ -313,7 +313,7 @@ def test_the_scores_of_a_real_model_are_the_published_ones(smollm, real_prompts,
     _, induce, kl = map(statistics.median, zip(*scores.values(), strict=True))
     for filters in (direction.Filters(0.2, kl, -math.inf), direction.Filters(0.2, math.inf, induce)):
         kept = select(scores, len(candidates), *filters)
-        passing = [row for row in rows if direction._passes(row, filters, len(candidates))]
+        passing = [row for row in rows if direction.passes(row, filters, len(candidates))]
         assert 0 < len(kept) < len(PLACES)
         assert list(by_place(sorted(passing, key=lambda row: row["bypass"]))) == kept
 
