@@ -18,7 +18,7 @@ from conftest import real
 
 from helpers import direction, mix
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 # --- the paper, line by line ----------------------------------------------------------------------
 
