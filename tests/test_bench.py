@@ -82,6 +82,8 @@ def test_ratios_are_taken_turn_by_turn_and_shares_of_the_best_rate():
     assert ours["seconds"] == 2 and ours["rate"] == 5
 
 
+@pytest.mark.real  # not for its model: what Trainer needs is installed with it
 @pytest.mark.nightly
 def test_a_process_of_its_own_needs_memory():
+    pytest.importorskip("accelerate", reason=bench.INSTALL)
     assert bench.peak(str(bench.ASSISTANT), 7) is None or bench.peak(str(bench.ASSISTANT), 7) > 100
