@@ -24,8 +24,8 @@ from helpers import direction, exercises, lens, mix, sft
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # on two quiet cores; for every other notebook 60
 MEGABYTES = 1500
-# Notebook 09 on the real model. The aim is 2,000 megabytes; two copies of the weights and a step's activations take 2,900.
-LIVE_SECONDS, LIVE_MEGABYTES = 360, 3300
+# Notebook 09 on the real model: what it may take, and the aim, which two copies of the weights and a step's activations miss.
+LIVE_SECONDS, LIVE_MEGABYTES, LIVE_AIM = 360, 3300, 2000
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -117,6 +117,15 @@ def test_the_real_model_tells_its_story_live(tmp_path):
     TIMINGS[f"{path.stem}, live"] = (seconds, megabytes)
     assert "not installed" not in printed(notebook)
     assert seconds < LIVE_SECONDS and megabytes < LIVE_MEGABYTES
+
+
+@real
+@pytest.mark.xfail(strict=True, reason="2,900 megabytes were measured")
+def test_the_real_model_keeps_to_two_gigabytes():
+    measured = [megabytes for name, (_, megabytes) in TIMINGS.items() if name.endswith(", live")]
+    if not measured:
+        pytest.skip("measured by the test before")
+    assert max(measured) < LIVE_AIM
 
 
 @pytest.mark.nightly
