@@ -141,6 +141,7 @@ CHAT = [
     ("        watched = hooks.left_on(self.model.get_input_embeddings())\n", "        watched = False\n"),
     ("mask = torch.cat([mask.new_ones(len(mask), len(head)), mask], 1)", "mask = torch.ones_like(ids)"),
     ("nodes, len(head), self", "nodes, 0, self"),
+    ("            shared = False\n", ""),
     ("return last + len(wanted) - 1", "return last + len(wanted)"),
     ("found.shape[1] - 1 - found.flip(1).int().argmax(1)", "found.int().argmax(1)"),
     ("not any(text != o and text.startswith(o) for o in found)", "True"),

@@ -158,3 +158,11 @@ def test_replayed_blocks_compute_again_after_an_exception():
     with pytest.raises(ZeroDivisionError), hooks.replayed([part], [[torch.tensor(1)]]):
         raise ZeroDivisionError
     assert part(torch.tensor(9)).item() == 9
+
+
+@pytest.mark.parametrize("family", ODD)
+def test_where_no_mask_may_be_given_nothing_is_shared_either(tiny, family, monkeypatch):
+    odd = tiny(family, **ODD[family])
+    monkeypatch.setattr(chat, "read_once", lambda *_: pytest.fail("what stands before would need a mask"))
+    prompts = ["What is the capital of Japan, and why?", "What is the capital of Japan, or was it Kyoto?"]
+    close(odd.read(prompts, shared=True), odd.read(prompts))
