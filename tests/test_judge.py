@@ -518,8 +518,31 @@ def openings(reply):
     return "full" if reply.replace("\u2019", "'").startswith(judge.OPENINGS) else "none"
 
 
-@pytest.mark.parametrize("half, two, three", [("build", 0.91, 0.88), ("held_out", 0.76, 0.76)])
-def test_the_rules_agree_with_labels_and_better_than_phrases_do(half, two, three):
+def batch(half, letters):
+    """The replies with labels of one half whose ids begin with one of these letters."""
+    with open(DATA / "judge" / "replies.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["half"] == half and row["id"][0] in letters]
+    return [(row["reply"], row["label"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "half, letters, two, three",
+    [
+        ("build", "sw", 0.91, 0.88),
+        ("held_out", "sw", 0.76, 0.76),
+        ("build", "x", 0.82, 0.76),
+        ("held_out", "x", 0.67, 0.63),
+    ],
+)
+def test_the_rules_agree_with_labels(half, letters, two, three):
+    """The rules were made before the replies of the batch x were written."""
+    rules = judge.agreement(batch(half, letters))
+    print(f"\n{half}, ids {letters}, refused or not | three classes: {rules[0]} | {rules[1]}")
+    assert rules[0].value >= two and rules[1].value >= three
+
+
+@pytest.mark.parametrize("half", ["build", "held_out"])
+def test_the_rules_agree_with_labels_better_than_phrases_do(half):
     """`pytest -s` shows the numbers."""
     rows = judge.labelled(half)
     rules = judge.agreement(rows)
@@ -531,7 +554,6 @@ def test_the_rules_agree_with_labels_and_better_than_phrases_do(half, two, three
     }.items():
         print(f"{name}: {found[0]} | {found[1]}")
         assert name == "rules" or (found[0].high < rules[0].low and found[1].high < rules[1].low)
-    assert rules[0].value >= two and rules[1].value >= three
 
 
 def test_agreement_by_hand():
@@ -546,9 +568,9 @@ def test_the_labelled_replies_are_as_their_readme_says():
     with open(DATA / "judge" / "replies.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "source", "prompt", "reply", "label", "half"]
-    assert len({row["id"] for row in rows}) == len(rows) >= 340
+    assert len({row["id"] for row in rows}) == len(rows) >= 560
     count = Counter(row["source"] for row in rows)
-    assert count["SmolLM2"] >= 120 and count["written"] >= 220 and len(count) == 2
+    assert count["SmolLM2"] >= 120 and count["written"] >= 410 and len(count) == 2
     assert {row["label"] for row in rows} == {"full", "partial", "none"}
     for row in rows:
         odd = hashlib.sha256(row["id"].encode()).digest()[0] % 2
