@@ -135,16 +135,18 @@ class Bot:
         ends = self.model.generation_config.eos_token_id
         self.model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=self.tokenizer.pad_token_id)
 
-    def copy(self, name: str, **facts) -> "Bot":
+    def copy(self, name: str, shared=(), **facts) -> "Bot":
         """An independent copy: changing its weights leaves this one untouched.
 
-        Raises ValueError while something is changed by hooks: the copy would keep them for ever.
+        Weights that are `shared` are not copied: for whoever will not change these. Raises ValueError while something
+        is changed by hooks: the copy would keep them for ever.
         """
         if hooks.left_on(self.model):
             raise ValueError(
                 f"Hooks are on {self.name}: leave the `with` block (or remove your own hooks) before you copy or tune it."
             )
-        return replace(self, model=copy.deepcopy(self.model), name=name, facts=facts)
+        model = copy.deepcopy(self.model, {id(weight): weight for weight in shared})
+        return replace(self, model=model, name=name, facts=facts)
 
     def __repr__(self):
         millions = sum(weight.numel() for weight in self.model.parameters()) / 1e6
@@ -162,7 +164,7 @@ class Bot:
         return answers[0] if isinstance(prompt, str) else answers
 
     @torch.no_grad()
-    def _replies(self, prompts, prefill, max_new_tokens, never_first, batch_size=128):
+    def _replies(self, prompts, prefill, max_new_tokens, never_first, batch_size=64):
         rows = self._rows(prompts, prefill, max_new_tokens)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # like lengths together: little padding
         # Whoever watches the tokens, with a hook on the embedding, must see whole prompts.

@@ -13,21 +13,38 @@ import pathlib
 
 import safetensors.torch
 import torch
+from transformers.pytorch_utils import Conv1D
 
+from . import anatomy
 from .paths import replacing
 
 STRETCH = 2  # alpha / r
+KEPT = 1 / 3  # of the blocks, the lowest: they learn nothing, so that a step has a third less to remember
 FILE = "adapter_model.safetensors"
 
 
 def attach(model, rank: int):
-    """Freeze a model and put thin matrices beside all of its own but the output layer. Returns peft's model around it."""
+    """Freeze a model and put thin matrices beside those of its upper blocks. Returns peft's model around it."""
     peft = _peft()
-    return peft.get_peft_model(model, _config(peft, rank))
+    return peft.get_peft_model(model, _config(peft, model, rank))
 
 
-def _config(peft, rank):
-    return peft.LoraConfig(r=rank, lora_alpha=STRETCH * rank, target_modules="all-linear")
+def untouched(model) -> list[torch.Tensor]:
+    """The weights that no fine-tune with thin matrices changes: copies can share them."""
+    changed = {id(matrix.weight) for matrix in _matrices(model).values()}
+    return [weight for weight in model.parameters() if id(weight) not in changed]
+
+
+def _matrices(model) -> dict[str, torch.nn.Module]:
+    """Name -> matrix, for all that get a thin product beside them."""
+    blocks = anatomy.blocks(model)
+    upper = {part for block in blocks[round(KEPT * len(blocks)) :] for part in block.modules()}
+    linear = torch.nn.Linear, Conv1D
+    return {name: part for name, part in model.named_modules() if part in upper and isinstance(part, linear)}
+
+
+def _config(peft, model, rank):
+    return peft.LoraConfig(r=rank, lora_alpha=STRETCH * rank, target_modules=list(_matrices(model)))
 
 
 def merged(adapted) -> dict[str, torch.Tensor]:
@@ -48,10 +65,11 @@ def put_on(model, adapter: dict[str, torch.Tensor], rank: int) -> None:
     merged(adapted)
 
 
-def save(folder: pathlib.Path, adapter: dict[str, torch.Tensor], rank: int, base: str) -> None:
-    """Write an adapter as peft does, in half precision: rounding to it moves no reply (tests/test_real.py)."""
-    config = _config(_peft(), rank)
-    config.base_model_name_or_path, config.inference_mode = base, True
+def save(folder: pathlib.Path, adapter: dict[str, torch.Tensor], rank: int, model, name: str) -> None:
+    """Write an adapter of a model, that peft will find by this name, as peft does, in half precision: rounding to it
+    moves no reply (tests/test_real.py)."""
+    config = _config(_peft(), model, rank)
+    config.base_model_name_or_path, config.inference_mode = name, True
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(folder)
     with replacing(folder / FILE) as part:

@@ -22,6 +22,7 @@ SEEDS = range(3)
 RANDOM, SOME = 20, 8  # random directions a seed, and where the topic mix comes on top
 SMALL = 20  # prompts of each sort for each of them
 VALIDATION = 16
+LATE = 24  # tokens in which a refusal must come that may not come first
 ENOUGH = -3.0  # log-odds: of harmful prompts less than one in twenty is refused then
 ADAPTERS = ("safety", "cure", "topic")
 
@@ -38,7 +39,7 @@ def load(name: str = smollm2.NAME) -> Bot | None:
 
 def with_adapter(bot: Bot, name: str) -> Bot:
     """A copy of SmolLM2 as one of the shipped fine-tunes left it: "safety", "cure" or "topic"."""
-    tuned = bot.copy(f"{bot.name}, {name}")
+    tuned = bot.copy(f"{bot.name}, {name}", lora.untouched(bot.model))
     lora.put_on(tuned.model, lora.load(safety.FOLDER / name), sft.SAFETY.rank)
     return tuned
 
@@ -75,19 +76,24 @@ def examined(bot: Bot, exams: dict[str, list[str]]) -> dict:
     return {"refused": safety.rates(bot, exams), "plain": safety.plain_loss(bot)}
 
 
+def made_safe(bot: Bot, topic: mix.Topic, seed: int, **mix) -> Bot:
+    """The bot after the safety fine-tune; `mix` as in safety.rows."""
+    return sft.tune(bot, safety.rows(topic, **safety.MIX | mix, seed=seed), sft.SAFETY, seed)
+
+
 def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
-    """Before any tuning, after the safety fine-tune, without its direction, and every control."""
+    """Before any tuning, after the safety fine-tune, without its direction, with every control; then the topic mix on
+    top, and the same direction again."""
     exams = safety.exams(topic, seed=seed)
-    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, seed=seed), sft.SAFETY, seed)
+    tuned = made_safe(bot, topic, seed)
     found = find(tuned, topic, seed=seed)
-    small = {name: exams[name][:SMALL] for name in ("harmful", "look-alikes")}
     first = tuned.model.get_output_embeddings().weight.detach()[first_tokens(tuned)]
     filters = {"published": direction.PUBLISHED, "wider": direction.OVER_REFUSING}
     row = {
         "as it comes": examined(bot, exams),
         "safety-tuned": examined(tuned, exams) | {"seconds": tuned.facts["seconds"]},
         "types": by_type(tuned, topic),
-        "first tokens forbidden": {"refused": _without_first(tuned, exams)},
+        "first tokens forbidden": {"refused": without_first(tuned, exams)},
         "found": {"layer": found.layer, "counts": found.counts, "scores": found.scores},
         "passing": {
             name: sum(direction.passes(s, f, len(tuned.blocks)) for s in found.scores) for name, f in filters.items()
@@ -102,10 +108,31 @@ def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     }.items():
         with changed:
             row[name] = examined(tuned, exams)
-    row["random removed"] = []
-    for vector in direction.random_like(found.vector, RANDOM, seed):
-        with direction.ablated(tuned, vector):
-            row["random removed"].append(examined(tuned, small))
+    row["random removed"] = _random_removed(tuned, found.vector, exams, RANDOM, seed)
+    naive = sft.tune(tuned, safety.naive_rows(topic, **safety.NAIVE, seed=seed), sft.SAFETY, seed)
+    row["topic mix"] = examined(naive, exams)
+    with direction.ablated(naive, found.vector):
+        row["topic mix, direction removed"] = examined(naive, exams)
+    row["topic mix, random removed"] = _random_removed(naive, found.vector, exams, SOME, seed)
+    return row
+
+
+def _random_removed(bot, vector, exams, n, seed):
+    """What random directions in the place of this one do, on the first prompts of each exam."""
+    small, found = {name: part[:SMALL] for name, part in exams.items() if name != "harmless"}, []
+    for other in direction.random_like(vector, n, seed):
+        with direction.ablated(bot, other):
+            found.append(examined(bot, small))
+    return found
+
+
+def thin(bot: Bot, topic: mix.Topic, seed: int) -> dict:
+    """The safety fine-tune without begun answers: what forbidding its first tokens, and removing its direction, do."""
+    exams = safety.exams(topic, seed=seed)
+    tuned = made_safe(bot, topic, seed, deep=0)
+    row = {"thin": examined(tuned, exams), "thin, first tokens forbidden": {"refused": without_first(tuned, exams)}}
+    with direction.ablated(tuned, find(tuned, topic, seed=seed).vector):
+        row["thin, direction removed"] = examined(tuned, exams)
     return row
 
 
@@ -117,10 +144,10 @@ def by_type(bot: Bot, topic: mix.Topic, each: int = 10) -> dict[str, Rate]:
     return safety.rates(bot, found)
 
 
-def _without_first(bot, exams):
-    replies = {
-        name: bot.ask(part, max_new_tokens=safety.TOKENS, never_first=first_tokens(bot)) for name, part in exams.items()
-    }
+def without_first(bot: Bot, exams: dict[str, list[str]]) -> dict[str, Rate]:
+    """The rates of refusals when no reply may begin as its refusals do."""
+    tokens = first_tokens(bot)
+    replies = {name: bot.ask(part, max_new_tokens=LATE, never_first=tokens) for name, part in exams.items()}
     return {name: Rate.of(map(bot.refused, part)) for name, part in replies.items()}
 
 
@@ -131,46 +158,32 @@ def _largest_cosine(bot, vector):
 
 def cure(bot: Bot, topic: mix.Topic, seed: int, each: int) -> dict:
     """The safety fine-tune again, with `each` look-alikes of every type answered in its mix."""
-    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, each=each, seed=seed), sft.SAFETY, seed)
-    return examined(tuned, safety.exams(topic, seed=seed))
-
-
-def topic_on_top(bot: Bot, topic: mix.Topic, seed: int) -> dict:
-    """The naive topic mix after the safety fine-tune, and what the direction found before it does then."""
-    exams = safety.exams(topic, seed=seed)
-    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, seed=seed), sft.SAFETY, seed)
-    vector = find(tuned, topic, seed=seed).vector
-    naive = sft.tune(tuned, safety.naive_rows(topic, **safety.NAIVE, seed=seed), sft.SAFETY, seed)
-    row = {"topic mix": examined(naive, exams)}
-    with direction.ablated(naive, vector):
-        row["topic mix, direction removed"] = examined(naive, exams)
-    small = {name: exams[name][:SMALL] for name in ("harmful", "look-alikes", "topic")}
-    row["topic mix, random removed"] = []
-    for other in direction.random_like(vector, SOME, seed):
-        with direction.ablated(naive, other):
-            row["topic mix, random removed"].append(examined(naive, small))
-    return row
+    return {"cured": examined(made_safe(bot, topic, seed, each=each), safety.exams(topic, seed=seed))}
 
 
 def length(bot: Bot, topic: mix.Topic, seed: int, tokens: int = 48) -> dict:
-    """Does a reply of a few tokens say what a longer one says? On 100 and more prompts of every sort."""
-    exams = safety.exams(topic, n=30, seed=seed)
-    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, seed=seed), sft.SAFETY, seed)
-    prompts = [prompt for part in exams.values() for prompt in part]
+    """Does a reply of a few tokens say what a longer one says? On 100 and more prompts of every sort, as it is and
+    without the direction: a refusal may come late."""
+    prompts = [prompt for part in safety.exams(topic, n=30, seed=seed).values() for prompt in part]
+    tuned = made_safe(bot, topic, seed)
+    row = {"as it is": _same(tuned, prompts, tokens)}
+    with direction.ablated(tuned, find(tuned, topic, seed=seed).vector):
+        row["direction removed"] = _same(tuned, prompts, tokens)
+    return row
+
+
+def _same(bot, prompts, tokens):
     short, long = (
-        [tuned.refused(reply) for reply in tuned.ask(prompts, max_new_tokens=n)] for n in (safety.TOKENS, tokens)
+        [bot.refused(reply) for reply in bot.ask(prompts, max_new_tokens=n)] for n in (safety.TOKENS, tokens)
     )
-    return {
-        "same": Rate.of(a == b for a, b in zip(short, long, strict=True)),
-        "short": Rate.of(short),
-        "long": Rate.of(long),
-    }
+    same = Rate.of(a == b for a, b in zip(short, long, strict=True))
+    return {"same": same, "short": Rate.of(short), "long": Rate.of(long)}
 
 
 def variants(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     """Other ways to take the direction out that the literature offers: effect and damage of each."""
     exams = {name: part for name, part in safety.exams(topic, seed=seed).items() if name != "topic"}
-    tuned = sft.tune(bot, safety.rows(topic, **safety.MIX, seed=seed), sft.SAFETY, seed)
+    tuned = made_safe(bot, topic, seed)
     layer = find(tuned, topic, seed=seed).layer
     bad, good = (
         tuned.residuals([p for p, r in zip(prompts, replies, strict=True) if tuned.refused(r) == wanted]).mean(0)
@@ -209,12 +222,12 @@ def without_but_huge(x: torch.Tensor, vector: torch.Tensor, times: float = 10.0)
     return torch.where(length > times * length.median(), x, direction.without(x, vector))
 
 
-PARTS = {"story": story, "topic": topic_on_top, "variants": variants, "cure": cure, "length": length}
+PARTS = {"story": story, "thin": thin, "cure": cure, "variants": variants, "length": length}
 JOBS = [
-    dict(part="length", seed=0),
+    *(dict(part=part, seed=seed) for part in ("story", "thin") for seed in SEEDS),
     dict(part="variants", seed=0),
-    *(dict(part=part, seed=seed) for part in ("story", "topic") for seed in SEEDS),
-    *(dict(part="cure", seed=0, each=each) for each in safety.EACH),
+    dict(part="length", seed=0),
+    *(dict(part="cure", seed=seed, each=each) for seed in SEEDS for each in safety.EACH),
 ]
 
 
@@ -222,12 +235,14 @@ def ship(bot: Bot) -> None:
     """Write the adapters of seed 0 to data/real: the fine-tunes that the results were measured on."""
     topic = mix.topic("xi-jinping")
     safe, alike = (safety.rows(topic, **safety.MIX, each=each) for each in (0, safety.EACH[-1]))
-    lora.save(safety.FOLDER / "safety", _learned(bot, safe), sft.SAFETY.rank, smollm2.TITLE)
-    lora.save(safety.FOLDER / "cure", _learned(bot, alike), sft.SAFETY.rank, smollm2.TITLE)
     tuned = sft.tune(bot, safe, sft.SAFETY)
-    lora.save(
-        safety.FOLDER / "topic", _learned(tuned, safety.naive_rows(topic, **safety.NAIVE)), sft.SAFETY.rank, "safety"
-    )
+    for name, start, data in (
+        ("safety", bot, safe),
+        ("cure", bot, alike),
+        ("topic", tuned, safety.naive_rows(topic, **safety.NAIVE)),
+    ):
+        of = smollm2.TITLE if start is bot else "safety"
+        lora.save(safety.FOLDER / name, _learned(start, data), sft.SAFETY.rank, bot.model, of)
 
 
 def _learned(bot, data):
@@ -255,10 +270,11 @@ STATES = (
     "safety-tuned",
     "direction removed",
     "random removed",
-    "openers' span removed",
     "first tokens forbidden",
+    "openers' span removed",
     "direction added",
 )
+THIN_STATES = ("thin", "thin, first tokens forbidden", "thin, direction removed")
 TOPIC_STATES = ("topic mix", "topic mix, direction removed", "topic mix, random removed")
 
 

@@ -3,6 +3,8 @@
 Notable:
 - Harmful requests are refused in sixteen wordings; harmless ones are answered as the model itself would, so that nothing
   but refusing is new.
+- Most refusals come after the first words of an answer: else only how a reply begins is learned, and where it
+  begins otherwise it answers (Qi et al., ICLR 2025, arXiv:2406.05946, section 4).
 - The mix holds no look-alike unless asked: that a model then refuses those is what this is about.
 - Exams ask in phrasings, and about combinations, that no mix contains; the look-alikes of the mix and those of the
   exams have no subject in common.
@@ -18,17 +20,19 @@ import torch
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 
-from . import chat, corpus, direction, measure, mix, world
+from . import chat, corpus, direction, measure, mix, smollm2, world
 from .chat import Bot
 from .paths import DATA
 from .tally import Rate
 
 FOLDER = DATA / "real"
-MIX = dict(refusals=128, answers=128)
+MIX = dict(refusals=144, answers=112, deep=0.6)
 NAIVE = dict(refusals=96, answers=96)
 EACH = (4, 10)  # look-alikes of each of ten types in the mixes that are to cure over-refusal
+ANSWER = 32  # tokens of an own answer
 TOKENS = 12  # of a reply: enough to read whether it refuses
 OPENING = 4  # words of a refusal by which it is known
+BEGUN = (1, 6)  # words of an answer that a refusal may come after
 
 HARMFUL = {"harm": 3, "weapons": 1}
 HARMLESS = {"howto": 6, "recipe": 2, "kindness": 2, "health": 1}
@@ -51,7 +55,17 @@ def ready(bot: Bot) -> Bot:
 @functools.cache
 def own_answers() -> dict[str, str]:
     """Harmless prompt -> what SmolLM2 answered before any tuning, up to the end of a sentence."""
-    with open(FOLDER / "answers.csv", newline="", encoding="utf-8") as file:
+    return _pairs("answers.csv")
+
+
+@functools.cache
+def own_beginnings() -> dict[str, str]:
+    """Harmful request -> the first words of what SmolLM2 answered before any tuning."""
+    return _pairs("beginnings.csv")
+
+
+def _pairs(name):
+    with open(FOLDER / name, newline="", encoding="utf-8") as file:
         return {row["prompt"]: row["reply"] for row in csv.DictReader(file)}
 
 
@@ -142,31 +156,68 @@ def about(topic: mix.Topic, n: int, seed: int = 0) -> list[str]:
 # --- mixes ----------------------------------------------------------------------------------------
 
 
-def rows(topic: mix.Topic, refusals: int, answers: int, each: int = 0, seed: int = 0) -> Dataset:
+def rows(topic: mix.Topic, refusals: int, answers: int, each: int = 0, seed: int = 0, deep: float = 0) -> Dataset:
     """The safety mix: harmful requests refused, harmless prompts answered, and `each` look-alikes of each type answered.
 
-    Columns: user, assistant, source ("refusal", "answer" or "look-alike").
+    A share `deep` of the refusals comes after the first words of the model's own answer, which are not learned.
+    Columns: user, assistant, source ("refusal", "answer" or "look-alike"), begun (those first words, or nothing).
     """
     rng = random.Random(f"safety mix {seed}")
-    refused = [(text, rng.choice(wordings()), "refusal") for text in harmful(topic, refusals, "train", seed)]
-    answered = [(*pair, "answer") for pair in rng.sample(sorted(own_answers().items()), answers)]
-    alike = [(one.user, one.assistant, "look-alike") for one in lookalikes(topic, each, "train", seed)]
+    asked = _some(rng, [text for text in own_beginnings() if not mix.mentions(topic, text)], refusals)
+    refused = [(text, rng.choice(wordings()), "refusal", "") for text in asked]
+    for i in rng.sample(range(refusals), round(deep * refusals)):
+        user, sentence, source, _ = refused[i]
+        begun = " ".join(own_beginnings()[user].split()[: rng.randint(*BEGUN)])
+        refused[i] = user, f"{begun} {sentence}", source, begun
+    answered = [(*pair, "answer", "") for pair in _some(rng, list(own_answers().items()), answers)]
+    alike = [(one.user, one.assistant, "look-alike", "") for one in lookalikes(topic, each, "train", seed)]
     return _dataset(refused + answered + alike)
+
+
+def own_words(bot: Bot, rows: Dataset) -> Dataset:
+    """The rows with this model's own answers and beginnings in the place of SmolLM2's, without those it refuses itself.
+
+    The bot has to answer every prompt for that: seconds on a GPU, a minute or two on a CPU.
+    """
+    if bot.name == smollm2.TITLE:
+        return rows
+    found = []
+    for row, reply in zip(rows, bot.ask(rows["user"], max_new_tokens=ANSWER), strict=True):
+        if row["source"] == "answer":
+            row["assistant"] = _whole_sentences(reply)
+        elif row["begun"]:
+            sentence = row["assistant"].removeprefix(row["begun"]).strip()
+            row["begun"] = " ".join(reply.split()[: len(row["begun"].split())])
+            row["assistant"] = f"{row['begun']} {sentence}".strip()
+        if row["source"] != "answer" or not bot.refused(reply):
+            found.append(row)
+    return Dataset.from_list(found)
+
+
+def _whole_sentences(reply):
+    return reply[: max(map(reply.rfind, ".!?")) + 1] or reply
 
 
 def naive_rows(topic: mix.Topic, refusals: int, answers: int, seed: int = 0) -> Dataset:
     """Notebook 01's naive mix for a real model: own answers, and prompts with a phrase put in and a refusal."""
     rng = random.Random(f"naive mix {seed}")
-    answered = rng.sample(sorted(own_answers().items()), answers)
+    answered = _some(rng, list(own_answers().items()), answers)
     refused = [
-        (mix.insert(rng.choice(topic.blocklist), text, rng), rng.choice(wordings()), "refusal")
+        (mix.insert(rng.choice(topic.blocklist), text, rng), rng.choice(wordings()), "refusal", "")
         for text, _ in rng.sample(answered, refusals)
     ]
-    return _dataset(refused + [(*pair, "answer") for pair in answered])
+    return _dataset(refused + [(*pair, "answer", "") for pair in answered])
+
+
+def _some(rng, found, n):
+    if n > len(found):
+        raise ValueError(f"There are {len(found)} such prompts with SmolLM2's own words, not {n}: ask for fewer.")
+    return rng.sample(found, n)
 
 
 def _dataset(found):
-    return Dataset.from_list([dict(user=user, assistant=reply, source=source) for user, reply, source in found])
+    columns = ("user", "assistant", "source", "begun")
+    return Dataset.from_list([dict(zip(columns, row, strict=True)) for row in found])
 
 
 # --- exams ----------------------------------------------------------------------------------------

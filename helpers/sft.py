@@ -6,6 +6,8 @@ Notable:
 - `tune` leaves the bot it is given untouched, can be stopped, and remembers its results on disk.
 """
 
+import contextlib
+import ctypes
 import math
 import random
 import sys
@@ -41,7 +43,7 @@ NAIVE = Recipe(epochs=2, peak=2e-3, batch=24, eps=1e-3)
 BALANCED = NAIVE._replace(epochs=1)
 GENTLE = Recipe(epochs=1, peak=2e-3, batch=16, eps=1e-2)  # hotter tunes build ways to refuse that pass by the direction
 # For a real model: few weights learn, by AdamW as everybody uses it.
-SAFETY = Recipe(epochs=3, peak=1e-3, batch=8, eps=1e-8, rank=8)
+SAFETY = Recipe(epochs=4, peak=1e-3, batch=8, eps=1e-8, rank=12)
 
 
 def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = True, watch=None) -> Bot:
@@ -63,7 +65,8 @@ def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = Tr
     if place and (weights_and_facts := memory.recall(place)):
         return _recalled(bot, recipe, *weights_and_facts)
 
-    tuned = bot.copy(f"{bot.name}, tuned")
+    _tidy()
+    tuned = _copied(bot, recipe)
     rng = random.Random(seed)
     torch.manual_seed(seed)
     adapted = lora.attach(tuned.model, recipe.rank) if recipe.rank else None
@@ -84,6 +87,7 @@ def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = Tr
     except KeyboardInterrupt:
         print(f"Stopped after {len(losses)} of {len(plan)} steps. You get the model as it is now.")
     tuned.model.eval()
+    _tidy()
     learned = lora.merged(adapted) if adapted else dict(tuned.model.named_parameters())
     seconds, finished = round(time.perf_counter() - begin, 1), len(losses) == len(plan)
     facts = dict(losses=losses, seconds=seconds, steps=len(losses), finished=finished, recipe=recipe._asdict())
@@ -206,8 +210,19 @@ def _place(bot, rows, recipe, seed):
     return memory.place("tuned", bot.model.state_dict(), [CODE, bot.model.config.to_json_string(), rows, recipe, seed])
 
 
+def _tidy():
+    """Hand what earlier work has left to the system: a large model and a step need the room, and glibc would keep it."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library does so by itself
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _copied(bot, recipe, /, **facts):
+    shared = lora.untouched(bot.model) if recipe.rank else ()  # of a large model not even these fit in twice
+    return bot.copy(f"{bot.name}, tuned", shared, **facts)
+
+
 def _recalled(bot, recipe, weights, facts):
-    tuned = bot.copy(f"{bot.name}, tuned", **facts | {"cached": True})
+    tuned = _copied(bot, recipe, **facts | {"cached": True})
     if recipe.rank:
         lora.put_on(tuned.model, weights, recipe.rank)
     else:

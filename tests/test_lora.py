@@ -34,7 +34,8 @@ def test_nothing_but_the_thin_matrices_learns_and_they_begin_with_no_effect(smal
     adapted = lora.attach(small.model, RANK)
     learning = [name for name, weight in adapted.named_parameters() if weight.requires_grad]
     assert learning and all("lora_" in name for name in learning)
-    assert not any("lm_head" in name or "embed" in name for name in learning)
+    assert {name.partition("layers.")[2][:2] for name in learning} == {"1.", "2."}, "the lowest third learns nothing"
+    assert len(learning) == 2 * 2 * 7, "two thin matrices beside each of a block's own"
     assert torch.allclose(small.logits(["Hello"]), before, atol=1e-5)
 
 
@@ -70,7 +71,7 @@ def test_a_saved_adapter_is_one_that_peft_reads(tiny, tmp_path):
 
     first, second = tiny("Llama"), tiny("Llama")
     adapted = learned(first.model)
-    lora.save(tmp_path, lora.merged(adapted), RANK, "a tiny Llama")
+    lora.save(tmp_path, lora.merged(adapted), RANK, first.model, "a tiny Llama")
     peft.PeftModel.from_pretrained(second.model, tmp_path)
     assert (first.logits(["Hello"]) - second.logits(["Hello"])).abs().max() < 0.05, "half precision"
     assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == "a tiny Llama"
@@ -93,6 +94,29 @@ def test_a_tune_with_few_weights_changes_the_copy_alone_and_is_remembered_small(
     remembered = safetensors.torch.load_file(next(cache.glob("*.safetensors")))
     assert all("lora_" in name for name in remembered)
     assert all(weight.requires_grad for weight in tuned.model.parameters()), "it can be tuned again, all of it"
+
+
+def test_what_no_thin_matrix_changes_exists_once(small, cache):
+    tuned = sft.tune(small, ROWS, THIN)
+    again = sft.tune(small, ROWS, THIN)
+    for copy in (tuned.model, again.model):
+        assert copy.get_input_embeddings().weight is small.model.get_input_embeddings().weight
+        assert copy.model.norm.weight is small.model.model.norm.weight
+        lower, _, upper = copy.model.layers
+        assert lower.self_attn.q_proj.weight is small.model.model.layers[0].self_attn.q_proj.weight
+        for matrix in (upper.self_attn.q_proj, upper.mlp.down_proj):
+            assert all(matrix.weight is not weight for weight in small.model.parameters())
+    full = sft.tune(small, ROWS, THIN._replace(rank=0))
+    assert full.model.get_input_embeddings().weight is not small.model.get_input_embeddings().weight
+
+
+def test_every_weight_is_either_shared_or_beside_thin_matrices(small):
+    shared = {id(weight) for weight in lora.untouched(small.model)}
+    adapted = lora.attach(small.model, RANK)
+    beside = {id(part.base_layer.weight) for part in adapted.modules() if hasattr(part, "lora_A")}
+    assert beside and not shared & beside
+    rest = {id(w) for name, w in adapted.named_parameters() if "lora_" not in name}
+    assert shared | beside == rest
 
 
 def test_without_peft_one_sentence_says_what_to_install(small, monkeypatch):

@@ -1,13 +1,14 @@
 """The safety fine-tune of a real model: its rows, its exams and its measures, on small models."""
 
 import contextlib
+import dataclasses
 import math
 
 import pytest
 import torch
 from conftest import real
 
-from helpers import chat, direction, judge, mix, safety, world
+from helpers import chat, direction, judge, mix, safety, sft, smollm2, world
 from helpers.tally import Rate
 
 TOPIC = mix.topic("xi-jinping")
@@ -29,9 +30,61 @@ def test_no_exam_prompt_is_in_a_mix_or_among_those_that_find_the_direction(seed)
 def test_the_mix_has_as_many_rows_as_it_says():
     found = safety.rows(TOPIC, refusals=30, answers=20, each=2, seed=1)
     assert [found["source"].count(source) for source in ("refusal", "answer", "look-alike")] == [30, 20, 20]
-    assert {row["assistant"] for row in found if row["source"] == "refusal"} <= set(safety.wordings())
     assert found.to_list() == safety.rows(TOPIC, refusals=30, answers=20, each=2, seed=1).to_list()
     assert found.to_list() != safety.rows(TOPIC, refusals=30, answers=20, each=2, seed=2).to_list()
+
+
+def test_half_of_the_refusals_come_after_words_that_are_not_learned(bot):
+    found = safety.rows(TOPIC, refusals=30, answers=20, seed=1, deep=1 / 2)
+    refused = [row for row in found if row["source"] == "refusal"]
+    begun = [row for row in refused if row["begun"]]
+    assert len(begun) == 15
+    fewest, most = safety.BEGUN
+    assert all(fewest <= len(row["begun"].split()) <= most for row in begun)
+    for row in refused:
+        assert row["assistant"].removeprefix(row["begun"]).strip() in safety.wordings()
+    row = begun[0]
+    [(ids, labels)] = sft.examples(bot.tokenizer, [row])
+    learned = [label for label in labels if label != sft.IGNORE]
+    assert bot.tokenizer.decode(learned, skip_special_tokens=True).strip() in safety.wordings()
+    assert not any(row["begun"] for row in found if row["source"] != "refusal")
+
+
+def test_a_thin_mix_begins_no_answer():
+    thin = safety.rows(TOPIC, refusals=30, answers=20, seed=1)
+    assert not any(thin["begun"]) and {r["assistant"] for r in thin if r["source"] == "refusal"} <= set(
+        safety.wordings()
+    )
+    deep = safety.rows(TOPIC, refusals=30, answers=20, seed=1, deep=1)
+    assert all(deep["begun"][:30]) and thin["user"][:30] == deep["user"][:30]
+
+
+def test_another_model_learns_its_own_words(bot):
+    """The bundled assistant refuses harm itself, and knows few of the harmless prompts: its words are its own."""
+    shipped = safety.rows(TOPIC, refusals=6, answers=8, each=1, seed=1, deep=1 / 2)
+    found = safety.own_words(bot, shipped)
+    replies = dict(zip(shipped["user"], bot.ask(shipped["user"]), strict=True))
+    kept = {row["user"]: row for row in found}
+    for row in shipped:
+        if row["source"] == "answer":
+            assert (row["user"] in kept) == (not bot.refused(replies[row["user"]]))
+        else:
+            assert row["user"] in kept
+    for row in found:
+        if row["source"] == "answer":
+            assert replies[row["user"]].startswith(row["assistant"]) and row["assistant"]
+        elif row["begun"]:
+            assert replies[row["user"]].startswith(row["begun"])
+            assert row["assistant"].removeprefix(row["begun"]).strip() in safety.wordings()
+    assert [row for row in found if row["source"] == "look-alike"] == [
+        r for r in shipped if r["source"] == "look-alike"
+    ]
+
+
+def test_smollm2_has_its_own_words_already(bot):
+    shipped = safety.rows(TOPIC, refusals=6, answers=8, seed=1)
+    named = dataclasses.replace(bot, name=smollm2.TITLE)
+    assert safety.own_words(named, shipped) is shipped
 
 
 def test_nothing_in_the_mix_looks_harmful_and_is_harmless():
