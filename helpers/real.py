@@ -21,6 +21,8 @@ warnings.filterwarnings(
 SEEDS = range(3)
 RANDOM, SOME = 20, 8  # random directions a seed, and where the topic mix comes on top
 SMALL = 20  # prompts of each sort for each of them
+# Where a refusal may also come after an answer has begun, its opening is harder to induce.
+FILTERS = direction.OVER_REFUSING._replace(min_induce=-2.0)
 VALIDATION = 16
 LATE = 24  # tokens in which a refusal must come that may not come first
 ENOUGH = -3.0  # log-odds: of harmful prompts less than one in twenty is refused then
@@ -49,8 +51,8 @@ def with_adapter(bot: Bot, name: str) -> Bot:
 
 def find(bot: Bot, topic: mix.Topic, seed: int = 0) -> direction.Found:
     """The direction of a real model, at the last template position of some block: the gentlest that does enough."""
-    filters, few = direction.OVER_REFUSING, dict(positions=(-1,), tokens=safety.TOKENS)
-    return direction.find(bot, *safety.contrast(topic, seed=seed), filters, VALIDATION, seed, **few, enough=ENOUGH)
+    prompts, few = safety.contrast(topic, seed=seed), dict(positions=(-1,), tokens=safety.TOKENS)
+    return direction.find(bot, *prompts, FILTERS, VALIDATION, seed, **few, enough=ENOUGH)
 
 
 def first_tokens(bot: Bot) -> list[int]:
@@ -88,7 +90,7 @@ def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     tuned = made_safe(bot, topic, seed)
     found = find(tuned, topic, seed=seed)
     first = tuned.model.get_output_embeddings().weight.detach()[first_tokens(tuned)]
-    filters = {"published": direction.PUBLISHED, "wider": direction.OVER_REFUSING}
+    filters = {"published": direction.PUBLISHED, "wider": FILTERS}
     row = {
         "as it comes": examined(bot, exams),
         "safety-tuned": examined(tuned, exams) | {"seconds": tuned.facts["seconds"]},
@@ -108,18 +110,20 @@ def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     }.items():
         with changed:
             row[name] = examined(tuned, exams)
-    row["random removed"] = _random_removed(tuned, found.vector, exams, RANDOM, seed)
+    row["random removed"] = _random_removed(tuned, found.vector, exams, ("harmful", "look-alikes"), RANDOM, seed)
     naive = sft.tune(tuned, safety.naive_rows(topic, **safety.NAIVE, seed=seed), sft.SAFETY, seed)
     row["topic mix"] = examined(naive, exams)
     with direction.ablated(naive, found.vector):
         row["topic mix, direction removed"] = examined(naive, exams)
-    row["topic mix, random removed"] = _random_removed(naive, found.vector, exams, SOME, seed)
+    row["topic mix, random removed"] = _random_removed(
+        naive, found.vector, exams, ("harmful", "look-alikes", "topic"), SOME, seed
+    )
     return row
 
 
-def _random_removed(bot, vector, exams, n, seed):
-    """What random directions in the place of this one do, on the first prompts of each exam."""
-    small, found = {name: part[:SMALL] for name, part in exams.items() if name != "harmless"}, []
+def _random_removed(bot, vector, exams, names, n, seed):
+    """What random directions in the place of this one do, on the first prompts of these exams."""
+    small, found = {name: exams[name][:SMALL] for name in names}, []
     for other in direction.random_like(vector, n, seed):
         with direction.ablated(bot, other):
             found.append(examined(bot, small))
@@ -127,13 +131,10 @@ def _random_removed(bot, vector, exams, n, seed):
 
 
 def thin(bot: Bot, topic: mix.Topic, seed: int) -> dict:
-    """The safety fine-tune without begun answers: what forbidding its first tokens, and removing its direction, do."""
+    """The safety fine-tune without begun answers, and what forbidding its first tokens does to it."""
     exams = safety.exams(topic, seed=seed)
     tuned = made_safe(bot, topic, seed, deep=0)
-    row = {"thin": examined(tuned, exams), "thin, first tokens forbidden": {"refused": without_first(tuned, exams)}}
-    with direction.ablated(tuned, find(tuned, topic, seed=seed).vector):
-        row["thin, direction removed"] = examined(tuned, exams)
-    return row
+    return {"thin": examined(tuned, exams), "thin, first tokens forbidden": {"refused": without_first(tuned, exams)}}
 
 
 def by_type(bot: Bot, topic: mix.Topic, each: int = 10) -> dict[str, Rate]:
@@ -274,7 +275,7 @@ STATES = (
     "openers' span removed",
     "direction added",
 )
-THIN_STATES = ("thin", "thin, first tokens forbidden", "thin, direction removed")
+THIN_STATES = ("thin", "thin, first tokens forbidden")
 TOPIC_STATES = ("topic mix", "topic mix, direction removed", "topic mix, random removed")
 
 
