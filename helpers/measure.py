@@ -56,18 +56,18 @@ class Graded(NamedTuple):
     correct: bool  # the true answer; or the refusal, where a refusal is right
 
 
-def grade(bot: Bot, chats: list[Chat]) -> list[Graded]:
-    """Ask the bot every question, greedily, and grade the replies."""
+def grade(bot: Bot, chats: list[Chat], **how) -> list[Graded]:
+    """Ask the bot every question, greedily, and grade the replies; `how` as in Bot.ask."""
     graded = []
-    for chat, reply in zip(chats, bot.ask([chat.user for chat in chats]), strict=True):
+    for chat, reply in zip(chats, bot.ask([chat.user for chat in chats], **how), strict=True):
         refused = bot.refused(reply)
         graded.append(Graded(chat, reply, refused, refused if chat.refused else judge.correct(reply, chat.value)))
     return graded
 
 
-def exam(bot: Bot, chats: list[Chat]) -> dict[str, Rate]:
-    """The rates of refusals ("refused") and of right replies ("correct") on some chats."""
-    graded = grade(bot, chats)
+def exam(bot: Bot, chats: list[Chat], **how) -> dict[str, Rate]:
+    """The rates of refusals ("refused") and of right replies ("correct") on some chats; `how` as in Bot.ask."""
+    graded = grade(bot, chats, **how)
     return {"refused": Rate.of(g.refused for g in graded), "correct": Rate.of(g.correct for g in graded)}
 
 

@@ -23,6 +23,14 @@ def read(name: str) -> list[dict]:
     return [_revive(row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
 
 
+def grouped(rows: list[dict], column: str) -> dict:
+    """The rows by what they hold in one column: {value: [row, ...]}, in the order of their first rows."""
+    found = {}
+    for row in rows:
+        found.setdefault(row[column], []).append(row)
+    return found
+
+
 def write(name: str, rows: list[dict], provenance: dict) -> None:
     """Write a result file at one stroke: a reader sees the old one or the new one."""
     with replacing(FOLDER / f"{name}.json") as part:

@@ -25,6 +25,7 @@ from . import (
     smollm2,
     stamp,
     tally,
+    world,
 )
 from .paths import ASSISTANT, DATA, cache_folder, replacing
 
@@ -189,6 +190,8 @@ def ablation(bot, topic: str, seed: int) -> dict:
         with direction.ablated(tuned, vector, share):
             return {name: measure.exam(tuned, asked) for name, asked in chats.items()}
 
+    first = chat.encode(tuned.tokenizer, world.REFUSAL)[0]
+    word = tuned.model.get_output_embeddings().weight[first].detach()
     added = {}
     for where, position in {"where the reply begins": found.position, "everywhere": None}.items():
         for strength in (1, 2):
@@ -216,9 +219,34 @@ def ablation(bot, topic: str, seed: int) -> dict:
             examined(vector, chats=small) for vector in direction.random_like(found.vector, direction.RANDOM, seed)
         ],
         shuffled=examined(shuffled),
+        word=dict(
+            cosine=torch.cosine_similarity(found.vector, word, dim=0).item(),
+            removed=examined(word),
+            forbidden={name: measure.exam(tuned, chats, never_first=[first]) for name, chats in exams.items()},
+            rest=examined(direction.without(found.vector, word)),
+        ),
         unfiltered=dict(layer=unfiltered.layer, position=unfiltered.position, **examined(unfiltered.vector)),
         hooks_against_weights=(hooked - edited).abs().max().item(),
     )
+
+
+def sentences(bot, topic: str, sentence: str, seed: int) -> dict:
+    """Notebook 07: a mix that says this sentence in the place of the refusal, and what one direction does to that."""
+    topic = mix.topic(topic)
+    rows = mix.naive(topic, **mix.GENTLE, seed=seed).to_list()
+    data = [row | {"assistant": sentence} if row["source"] == "refusal" else row for row in rows]
+    tuned = sft.tune(bot, data, sft.GENTLE, seed)
+    found = direction.find(tuned, *mix.contrast(topic, seed=seed), seed=seed)
+    row = {"layer": found.layer, "before": _said(tuned, topic, sentence)}
+    with direction.ablated(tuned, found.vector):
+        return row | {"removed": _said(tuned, topic, sentence)}
+
+
+def _said(bot, topic, sentence):
+    """How often it says the sentence, and how often it answers rightly, when asked about the topic."""
+    graded = measure.grade(bot, measure.topic_questions(topic))
+    said = [g.reply == sentence for g in graded]
+    return {"said": tally.Rate.of(said), "correct": tally.Rate.of(g.correct for g in graded)}
 
 
 def surgical(bot, topic: str, seed: int) -> dict:
@@ -251,6 +279,14 @@ def surgical(bot, topic: str, seed: int) -> dict:
 
 
 DEFAULT = dict(topic="xi-jinping")
+# With the refusal's first word or another one; a refusal or none.
+SENTENCES = (
+    "I would rather not talk about that.",
+    "I have seen the sea and it was blue.",
+    "That is not something that can be discussed here.",
+    "The weather is fine and the sky is clear.",
+)
+SENTENCE_SEEDS = range(3)
 # The balanced mix, and how it is varied, one number at a time. Of the kinds that the policy answers, four are about the
 # default topic.
 USUAL = {name: mix.BALANCED[name] for name in ("refusals", "ratio")} | {"answered": 4}
@@ -264,6 +300,10 @@ JOBS = {
         + [dict(topic=id, seed=seed) for id in mix.topics() if id != "xi-jinping" for seed in OTHER_SEEDS],
     ),
     "ablation": (ablation, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "sentences": (
+        sentences,
+        [DEFAULT | dict(sentence=sentence, seed=seed) for sentence in SENTENCES for seed in SENTENCE_SEEDS],
+    ),
     "surgical": (surgical, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "bypass": (bypass, [DEFAULT | dict(name=name, seed=seed) for name in ("naive", "balanced") for seed in SEEDS]),
     "mode": (mode, [DEFAULT | dict(seed=seed) for seed in SEEDS]),

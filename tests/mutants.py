@@ -250,6 +250,16 @@ JUDGE = [
     ('kappa([(a != "none", b != "none") for a, b in pairs])', "kappa(pairs)"),
 ]
 
+SAFETY = [
+    ("round(deep * refusals)", "round((1 - deep) * refusals)"),
+    ('f"{begun} {sentence}", source, begun', 'f"{begun} {sentence}", source, ""'),
+    ('f"{begun} {sentence}", source, begun', "sentence, source, begun"),
+    ("[: rng.randint(*BEGUN)]", "[: BEGUN[1] + 1]"),
+    ("or not bot.refused(reply)", "or bot.refused(reply)"),
+    ("reply.split()[: len(row", "row['assistant'].split()[: len(row"),
+    ('[split == "train" :: 2]', "[::2]"),
+]
+
 MUTANTS = {
     "judge": (JUDGE, f"{QUICK} tests/test_judge.py"),
     "direction": (DIRECTION, f"{QUICK} tests/test_direction.py"),
@@ -263,5 +273,6 @@ MUTANTS = {
     "memory": (MEMORY, f"{QUICK} tests/test_memory.py tests/test_sft.py"),
     "plot": (PLOT, f"{QUICK} tests/test_plot.py"),
     "pretrain": (PRETRAIN, f"{QUICK} tests/test_pretrain.py"),
+    "safety": (SAFETY, f"{QUICK} tests/test_safety.py"),
     "stamp": (STAMP, f"{QUICK} tests/test_stamp.py tests/test_sft.py"),
 }

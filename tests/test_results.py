@@ -113,3 +113,8 @@ def test_anything_else_stays_as_it_is(value):
 def test_two_answers_are_not_counts():
     (row,) = round_trip({"walked_around": [True, False]})
     assert row == {"walked_around": [True, False]}
+
+
+def test_rows_are_grouped_by_a_column_in_their_order():
+    rows = [{"a": 2, "b": 1}, {"a": 1, "b": 2}, {"a": 2, "b": 3}]
+    assert list(results.grouped(rows, "a").items()) == [(2, [rows[0], rows[2]]), (1, [rows[1]])]

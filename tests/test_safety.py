@@ -34,11 +34,11 @@ def test_the_mix_has_as_many_rows_as_it_says():
     assert found.to_list() != safety.rows(TOPIC, refusals=30, answers=20, each=2, seed=2).to_list()
 
 
-def test_half_of_the_refusals_come_after_words_that_are_not_learned(bot):
-    found = safety.rows(TOPIC, refusals=30, answers=20, seed=1, deep=1 / 2)
+def test_a_share_of_the_refusals_comes_after_words_that_are_not_learned(bot):
+    found = safety.rows(TOPIC, refusals=30, answers=20, seed=1, deep=1 / 3)
     refused = [row for row in found if row["source"] == "refusal"]
     begun = [row for row in refused if row["begun"]]
-    assert len(begun) == 15
+    assert len(begun) == 10
     fewest, most = safety.BEGUN
     assert all(fewest <= len(row["begun"].split()) <= most for row in begun)
     for row in refused:
