@@ -237,16 +237,16 @@ def sentences(bot, topic: str, sentence: str, seed: int) -> dict:
     data = [row | {"assistant": sentence} if row["source"] == "refusal" else row for row in rows]
     tuned = sft.tune(bot, data, sft.GENTLE, seed)
     found = direction.find(tuned, *mix.contrast(topic, seed=seed), seed=seed)
-    row = {"layer": found.layer, "before": _said(tuned, topic, sentence)}
+    row = {"layer": found.layer} | _said(tuned, topic, sentence, "as it is")
     with direction.ablated(tuned, found.vector):
-        return row | {"removed": _said(tuned, topic, sentence)}
+        return row | _said(tuned, topic, sentence, "direction removed")
 
 
-def _said(bot, topic, sentence):
+def _said(bot, topic, sentence, state):
     """How often it says the sentence, and how often it answers rightly, when asked about the topic."""
     graded = measure.grade(bot, measure.topic_questions(topic))
-    said = [g.reply == sentence for g in graded]
-    return {"said": tally.Rate.of(said), "correct": tally.Rate.of(g.correct for g in graded)}
+    said = tally.Rate.of(g.reply == sentence for g in graded)
+    return {f"said, {state}": said, f"correct, {state}": tally.Rate.of(g.correct for g in graded)}
 
 
 def surgical(bot, topic: str, seed: int) -> dict:
