@@ -319,6 +319,25 @@ def test_only_a_smaller_projection_brings_answers_and_a_larger_one_breaks_the_mo
     assert scaled["1"].share <= 0.25 and scaled["2"].share <= 0.05
 
 
+def test_one_word_does_what_the_direction_does_and_the_rest_of_it_does_not(ablation):
+    """The dullest explanation: the refusal begins with "I", and so does the direction."""
+    for attack in ("removed", "forbidden"):
+        assert pooled(ablation, "word", attack, "topic", "correct").share >= 0.9
+        assert pooled(ablation, "word", attack, "forbidden", "refused").share <= 0.01
+    assert pooled(ablation, "word", "rest", "topic", "refused").share >= 0.7
+    assert pooled(ablation, "word", "rest", "forbidden", "refused").share >= 0.95
+    assert all(0.5 <= row["word"]["cosine"] <= 0.65 for row in ablation)
+
+
+def test_freed_is_what_begins_with_the_same_word_whether_it_refuses_or_not():
+    said = results.grouped(results.read("sentences"), "sentence")
+    assert tuple(said) == sweep.SENTENCES and len(said[sweep.SENTENCES[0]]) >= 3
+    for sentence, rows in said.items():
+        before, after = (pooled(rows, f"said, {state}").share for state in ("as it is", "direction removed"))
+        assert before >= 0.4
+        assert after <= 0.4 * before if sentence.startswith("I ") else after >= 0.75 * before
+
+
 # --- notebook 08 ----------------------------------------------------------------------------------
 
 

@@ -24,14 +24,18 @@ from helpers import direction, exercises, lens, mix, sft
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # on two quiet cores; for every other notebook 60
 MEGABYTES = 1500
-# Notebook 09 on the real model: what it may take, and the aim, which two copies of the weights and a step's activations miss.
-LIVE_SECONDS, LIVE_MEGABYTES, LIVE_AIM = 360, 3300, 2000
+# Notebook 09 on the real model. It reads the weights from a file that is mapped into memory, whose pages the system may
+# drop at any time; what counts against a limit of two gigabytes is the rest.
+LIVE_SECONDS, LIVE_MEGABYTES = 360, 2000
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def run(path, folder, topic=None):
-    """Execute a copy of a notebook in a fresh kernel that has no network; tuned models are remembered in `folder`."""
+def run(path, folder, topic=None, own_memory=False):
+    """Execute a copy of a notebook in a fresh kernel that has no network; tuned models are remembered in `folder`.
+
+    Returns the notebook, seconds, and the most megabytes that a process had: all, or those that are no file's.
+    """
     notebook = nbformat.read(path, as_version=4)
     if topic:
         cells = [cell for cell in notebook.cells if 'mix.topic("xi-jinping")' in cell.source]
@@ -46,14 +50,16 @@ def run(path, folder, topic=None):
         resources={"metadata": {"path": str(path.parent)}},
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
     )
-    peak = [0]
+    most, own = [0], [0]
     done = threading.Event()
 
     def watch():
         while not done.wait(0.2):
             for child in psutil.Process().children(recursive=True):
                 try:
-                    peak[0] = max(peak[0], child.memory_info().rss / 1e6)
+                    memory = child.memory_info()
+                    most[0] = max(most[0], memory.rss / 1e6)
+                    own[0] = max(own[0], (memory.rss - getattr(memory, "shared", 0)) / 1e6)  # shared: files, on Linux
                 except psutil.NoSuchProcess:
                     continue
 
@@ -65,7 +71,7 @@ def run(path, folder, topic=None):
     finally:
         done.set()
         watcher.join()
-    return notebook, time.perf_counter() - begin, peak[0]
+    return notebook, time.perf_counter() - begin, own[0] if own_memory else most[0]
 
 
 def printed(notebook) -> str:
@@ -87,7 +93,7 @@ def test_it_runs_as_shipped(path, learners_cache):
     for cell in notebook.cells:
         if "widgets." in cell.source:
             assert re.search("<table|In words", without_widgets(cell)), "nothing is left of this panel on paper"
-    assert megabytes < (LIVE_MEGABYTES if path.stem.startswith("09") else MEGABYTES)  # where SmolLM2 is installed
+    assert megabytes < (2 * MEGABYTES if path.stem.startswith("09") else MEGABYTES)  # where SmolLM2 is installed
 
 
 @pytest.mark.nightly
@@ -111,21 +117,12 @@ def test_the_real_model_tells_its_story_live(tmp_path):
     Where a neighbour of this machine was busy meanwhile, the better of two runs counts.
     """
     [path] = [path for path in NOTEBOOKS if path.stem.startswith("09")]
-    notebook, seconds, megabytes = run(path, tmp_path / "first")
+    notebook, seconds, megabytes = run(path, tmp_path / "first", own_memory=True)
     if seconds >= LIVE_SECONDS:
         seconds = min(seconds, run(path, tmp_path / "second")[1])
     TIMINGS[f"{path.stem}, live"] = (seconds, megabytes)
     assert "not installed" not in printed(notebook)
     assert seconds < LIVE_SECONDS and megabytes < LIVE_MEGABYTES
-
-
-@real
-@pytest.mark.xfail(strict=True, reason="2,900 megabytes were measured")
-def test_the_real_model_keeps_to_two_gigabytes():
-    measured = [megabytes for name, (_, megabytes) in TIMINGS.items() if name.endswith(", live")]
-    if not measured:
-        pytest.skip("measured by the test before")
-    assert max(measured) < LIVE_AIM
 
 
 @pytest.mark.nightly

@@ -441,3 +441,16 @@ def test_a_watcher_sees_every_step_and_changes_nothing(llama):
 def test_a_watcher_that_says_true_ends_the_training_and_nothing_is_remembered(llama, cache):
     tuned = tune(llama, watch=lambda bot, losses, steps: len(losses) == 2)
     assert tuned.facts["steps"] == 2 and not tuned.facts["finished"] and not cache.exists()
+
+
+@pytest.mark.parametrize("missing", [OSError("no such library"), AttributeError("malloc_trim")])
+def test_memory_is_handed_back_where_the_system_can_and_nothing_breaks_elsewhere(monkeypatch, missing):
+    asked = []
+
+    def library(name):
+        asked.append(name)
+        raise missing
+
+    monkeypatch.setattr(sft.ctypes, "CDLL", library)
+    sft._tidy()
+    assert asked == ["libc.so.6"]
