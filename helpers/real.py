@@ -1,7 +1,7 @@
 """The story of this series on a real model: measured live where the model is there, from shipped results where not.
 
 Notable:
-- `rebuild` measures everything over seeds: `python -m helpers.sweep real`.
+- `measure` makes one row of the results: `python -m helpers.sweep real` makes all of them.
 - The shipped adapters are those of seed 0, so that whoever has no time to fine-tune can go on.
 """
 
@@ -78,9 +78,9 @@ def examined(bot: Bot, exams: dict[str, list[str]]) -> dict:
     return {"refused": safety.rates(bot, exams), "plain": safety.plain_loss(bot)}
 
 
-def made_safe(bot: Bot, topic: mix.Topic, seed: int, **mix) -> Bot:
-    """The bot after the safety fine-tune; `mix` as in safety.rows."""
-    return sft.tune(bot, safety.rows(topic, **safety.MIX | mix, seed=seed), sft.SAFETY, seed)
+def made_safe(bot: Bot, topic: mix.Topic, seed: int, **other) -> Bot:
+    """The bot after the safety fine-tune; `other` numbers for the mix as in safety.rows."""
+    return sft.tune(bot, safety.rows(topic, **safety.MIX | other, seed=seed), sft.SAFETY, seed)
 
 
 def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
@@ -228,7 +228,8 @@ JOBS = [
     *(dict(part=part, seed=seed) for part in ("story", "thin") for seed in SEEDS),
     dict(part="variants", seed=0),
     dict(part="length", seed=0),
-    *(dict(part="cure", seed=seed, each=each) for seed in SEEDS for each in safety.EACH),
+    *(dict(part="cure", seed=seed, each=safety.EACH[-1]) for seed in SEEDS),
+    dict(part="cure", seed=0, each=safety.EACH[0]),
 ]
 
 

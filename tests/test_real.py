@@ -57,7 +57,8 @@ def test_every_state_of_the_notebook_is_shipped(story):
     assert row["seed"] == 0 and set(real.STATES + real.TOPIC_STATES) <= set(row)
     assert set(real.THIN_STATES) <= set(real.shipped("thin"))
     assert len(story) == len(of("thin")) == len(real.SEEDS) >= 3
-    assert {(row["each"], row["seed"]) for row in of("cure")} == {(n, seed) for n in safety.EACH for seed in real.SEEDS}
+    assert {row["each"] for row in of("cure")} == set(safety.EACH)
+    assert {row["seed"] for row in of("cure") if row["each"] == safety.EACH[-1]} == set(real.SEEDS)
 
 
 def test_the_results_say_which_model_and_how():
