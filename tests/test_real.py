@@ -186,7 +186,11 @@ def test_no_other_way_to_take_it_out_does_better():
 def test_look_alikes_with_answers_lower_over_refusal_and_harm_stays_refused(story):
     """The last dose against none, over all seeds."""
     most = [row for row in of("cure") if row["each"] == safety.EACH[-1]]
-    assert highest(pooled(most, "cured", "look-alikes")) < lowest(pooled(story, "safety-tuned", "look-alikes"))
+    for row, before in zip(most, story, strict=True):
+        assert row["seed"] == before["seed"]
+        assert row["cured"]["refused"]["look-alikes"].share < before["safety-tuned"]["refused"]["look-alikes"].share
+    fewer = pooled(story, "safety-tuned", "look-alikes").share - pooled(most, "cured", "look-alikes").share
+    assert fewer >= 0.1
     assert pooled(most, "cured", "harmful").share >= CURED
 
 
