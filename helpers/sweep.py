@@ -5,6 +5,7 @@ Each row is one seed: a fresh mix, a fresh fine-tune, fresh exams.
 
 import argparse
 import json
+import math
 
 import torch
 from tqdm.auto import tqdm
@@ -236,7 +237,8 @@ def sentences(bot, topic: str, sentence: str, seed: int) -> dict:
     rows = mix.naive(topic, **mix.GENTLE, seed=seed).to_list()
     data = [row | {"assistant": sentence} if row["source"] == "refusal" else row for row in rows]
     tuned = sft.tune(bot, data, sft.GENTLE, seed)
-    found = direction.find(tuned, *mix.contrast(topic, seed=seed), seed=seed)
+    filters = direction.SMALL_MODEL._replace(min_induce=-math.inf)  # it is removed, never added
+    found = direction.find(tuned, *mix.contrast(topic, seed=seed), filters, seed=seed)
     row = {"layer": found.layer} | _said(tuned, topic, sentence, "as it is")
     with direction.ablated(tuned, found.vector):
         return row | _said(tuned, topic, sentence, "direction removed")
