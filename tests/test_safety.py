@@ -41,6 +41,7 @@ def test_a_share_of_the_refusals_comes_after_words_that_are_not_learned(bot):
     assert len(begun) == 10
     fewest, most = safety.BEGUN
     assert all(fewest <= len(row["begun"].split()) <= most for row in begun)
+    assert len({row["begun"].count(" ") for row in begun}) > 2, "some after one word, some after several"
     for row in refused:
         assert row["assistant"].removeprefix(row["begun"]).strip() in safety.wordings()
     row = begun[0]
