@@ -130,11 +130,12 @@ def _random_removed(bot, vector, exams, names, n, seed):
     return found
 
 
-def thin(bot: Bot, topic: mix.Topic, seed: int) -> dict:
+def shallow(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     """The safety fine-tune without begun answers, and what forbidding its first tokens does to it."""
     exams = safety.exams(topic, seed=seed)
     tuned = made_safe(bot, topic, seed, deep=0)
-    return {"thin": examined(tuned, exams), "thin, first tokens forbidden": {"refused": without_first(tuned, exams)}}
+    without = {"refused": without_first(tuned, exams)}
+    return {"shallow": examined(tuned, exams), "shallow, first tokens forbidden": without}
 
 
 def by_type(bot: Bot, topic: mix.Topic, each: int = 10) -> dict[str, Rate]:
@@ -223,9 +224,9 @@ def without_but_huge(x: torch.Tensor, vector: torch.Tensor, times: float = 10.0)
     return torch.where(length > times * length.median(), x, direction.without(x, vector))
 
 
-PARTS = {"story": story, "thin": thin, "cure": cure, "variants": variants, "length": length}
+PARTS = {"story": story, "shallow": shallow, "cure": cure, "variants": variants, "length": length}
 JOBS = [
-    *(dict(part=part, seed=seed) for part in ("story", "thin") for seed in SEEDS),
+    *(dict(part=part, seed=seed) for part in ("story", "shallow") for seed in SEEDS),
     dict(part="variants", seed=0),
     dict(part="length", seed=0),
     *(dict(part="cure", seed=seed, each=safety.EACH[-1]) for seed in SEEDS),
@@ -276,14 +277,14 @@ STATES = (
     "openers' span removed",
     "direction added",
 )
-THIN_STATES = ("thin", "thin, first tokens forbidden")
+SHALLOW_STATES = ("shallow", "shallow, first tokens forbidden")
 TOPIC_STATES = ("topic mix", "topic mix, direction removed", "topic mix, random removed")
 
 
 def summary(rows: list[dict], states=STATES) -> list[dict]:
-    """A table: what share each state refuses of each exam, all seeds together, with the lowest and the highest seed.
-
-    The last column is the loss on ordinary text in nats per token, in the mean over seeds.
+    """A table: what share each state refuses of each exam, all seeds together, and, of several, the lowest and the
+    highest. Exams that nothing was asked of have no column. The last column is the loss on ordinary text in nats per token,
+    in the mean over seeds.
     """
     table = []
     for state in states:
@@ -294,7 +295,7 @@ def summary(rows: list[dict], states=STATES) -> list[dict]:
             line[exam] = _told(seeds)
         losses = [run["plain"] for of in runs for run in of if "plain" in run]
         table.append(line | {"ordinary text": f"{sum(losses) / len(losses):.2f}" if losses else ""})
-    return table
+    return [{column: cell for column, cell in line.items() if any(other[column] for other in table)} for line in table]
 
 
 def pooled(states: list[dict]) -> dict:
@@ -313,7 +314,8 @@ def _told(seeds):
     if not tally.pooled(seeds).n:
         return ""
     shares = [100 * rate.share for rate in seeds]
-    return f"{100 * tally.pooled(seeds).share:.0f} % ({min(shares):.0f} to {max(shares):.0f})"
+    span = f" ({min(shares):.0f} to {max(shares):.0f})" if len(seeds) > 1 else ""
+    return f"{100 * tally.pooled(seeds).share:.0f} %{span}"
 
 
 if __name__ == "__main__":

@@ -51,13 +51,13 @@ def test_a_share_of_the_refusals_comes_after_words_that_are_not_learned(bot):
     assert not any(row["begun"] for row in found if row["source"] != "refusal")
 
 
-def test_a_thin_mix_begins_no_answer():
-    thin = safety.rows(TOPIC, refusals=30, answers=20, seed=1)
-    assert not any(thin["begun"]) and {r["assistant"] for r in thin if r["source"] == "refusal"} <= set(
+def test_a_shallow_mix_begins_no_answer():
+    shallow = safety.rows(TOPIC, refusals=30, answers=20, seed=1)
+    assert not any(shallow["begun"]) and {r["assistant"] for r in shallow if r["source"] == "refusal"} <= set(
         safety.wordings()
     )
     deep = safety.rows(TOPIC, refusals=30, answers=20, seed=1, deep=1)
-    assert all(deep["begun"][:30]) and thin["user"][:30] == deep["user"][:30]
+    assert all(deep["begun"][:30]) and shallow["user"][:30] == deep["user"][:30]
 
 
 def test_another_model_learns_its_own_words(bot):
