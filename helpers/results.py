@@ -7,6 +7,7 @@ Notable:
 
 import json
 
+from . import tally
 from .paths import DATA, replacing
 from .tally import Rate
 
@@ -29,6 +30,18 @@ def grouped(rows: list[dict], column: str) -> dict:
     for row in rows:
         found.setdefault(row[column], []).append(row)
     return found
+
+
+def pooled(rows: list[dict], column: str) -> list[dict]:
+    """One row for each value of a column, with every rate taken together over the rows that hold it."""
+    return [
+        {column: value} | {name: tally.pooled(row[name] for row in found) for name in _rates(found[0])}
+        for value, found in grouped(rows, column).items()
+    ]
+
+
+def _rates(row):
+    return [name for name, value in row.items() if isinstance(value, Rate)]
 
 
 def write(name: str, rows: list[dict], provenance: dict) -> None:

@@ -118,3 +118,15 @@ def test_two_answers_are_not_counts():
 def test_rows_are_grouped_by_a_column_in_their_order():
     rows = [{"a": 2, "b": 1}, {"a": 1, "b": 2}, {"a": 2, "b": 3}]
     assert list(results.grouped(rows, "a").items()) == [(2, [rows[0], rows[2]]), (1, [rows[1]])]
+
+
+def test_rates_are_pooled_for_each_value_of_a_column():
+    rows = [
+        {"a": "x", "seed": 0, "r": Rate(1, 2), "other": Rate(0, 1)},
+        {"a": "y", "seed": 0, "r": Rate(2, 2), "other": Rate(1, 1)},
+        {"a": "x", "seed": 1, "r": Rate(3, 4), "other": Rate(1, 1)},
+    ]
+    assert results.pooled(rows, "a") == [
+        {"a": "x", "r": Rate(4, 6), "other": Rate(1, 2)},
+        {"a": "y", "r": Rate(2, 2), "other": Rate(1, 1)},
+    ]
