@@ -38,8 +38,9 @@ class Filters(NamedTuple):
 PUBLISHED = Filters(prune=0.2, max_kl=0.1, min_induce=0.0)
 # A six-layer model has few layers to spare, and a whole refusal sentence is harder to induce than its first token.
 SMALL_MODEL = Filters(prune=0.0, max_kl=0.1, min_induce=-6.0)
-# A model that over-refuses *nearly* refuses many harmless prompts: without the direction these move far, and should.
-OVER_REFUSING = Filters(prune=0.2, max_kl=math.inf, min_induce=-1.0)
+# A model that over-refuses *nearly* refuses many harmless prompts: without the direction these move far, and should. And
+# if its refusals may also come after an answer has begun, their openings are harder to induce.
+OVER_REFUSING = Filters(prune=0.2, max_kl=math.inf, min_induce=-2.0)
 ANY = Filters(prune=0.0, max_kl=math.inf, min_induce=-math.inf)
 RANDOM = 20  # how many random directions a claim about one is held against
 SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the true refusal: how much of it is taken out of the false-refusal vector

@@ -21,8 +21,6 @@ warnings.filterwarnings(
 SEEDS = range(3)
 RANDOM, SOME = 20, 8  # random directions a seed, and where the topic mix comes on top
 SMALL = 20  # prompts of each sort for each of them
-# Where a refusal may also come after an answer has begun, its opening is harder to induce.
-FILTERS = direction.OVER_REFUSING._replace(min_induce=-2.0)
 VALIDATION = 16
 LATE = 24  # tokens in which a refusal must come that may not come first
 ENOUGH = -3.0  # log-odds: of harmful prompts less than one in twenty is refused then
@@ -52,7 +50,8 @@ def with_adapter(bot: Bot, name: str) -> Bot:
 def find(bot: Bot, topic: mix.Topic, seed: int = 0) -> direction.Found:
     """The direction of a real model, at the last template position of some block: the gentlest that does enough."""
     prompts, few = safety.contrast(topic, seed=seed), dict(positions=(-1,), tokens=safety.TOKENS)
-    return direction.find(bot, *prompts, FILTERS, VALIDATION, seed, **few, enough=ENOUGH)
+    filters = direction.OVER_REFUSING
+    return direction.find(bot, *prompts, filters, VALIDATION, seed, **few, enough=ENOUGH)
 
 
 def first_tokens(bot: Bot) -> list[int]:
@@ -90,7 +89,7 @@ def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     tuned = made_safe(bot, topic, seed)
     found = find(tuned, topic, seed=seed)
     first = tuned.model.get_output_embeddings().weight.detach()[first_tokens(tuned)]
-    filters = {"published": direction.PUBLISHED, "wider": FILTERS}
+    filters = {"published": direction.PUBLISHED, "wider": direction.OVER_REFUSING}
     row = {
         "as it comes": examined(bot, exams),
         "safety-tuned": examined(tuned, exams) | {"seconds": tuned.facts["seconds"]},
