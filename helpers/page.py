@@ -12,6 +12,7 @@ Notable:
 
 import argparse
 import base64
+import functools
 import hashlib
 import json
 import logging
@@ -30,7 +31,7 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
-from . import chat, direction, hooks, measure, mix, sweep
+from . import chat, direction, hooks, lesson, measure, mix, sweep
 from .paths import ASSISTANT, ROOT, cache_folder, replacing
 
 WEB = ROOT / "helpers" / "web"  # what the page is written in
@@ -39,7 +40,7 @@ TOPIC, SEED = "xi-jinping", 0
 LIMIT = 15_000_000  # bytes
 TOLERANCE = 1e-3  # how far a logit of the graph may be from PyTorch's, from a dose of 0 to one of 1
 FIRST, BITS = 0x3400, 15  # from here on 2 ** 15 code units are plain letters: no surrogates, no control characters
-LEVELS = 32767  # steps from zero to the largest change of a weight
+LEVELS = 8191  # steps from zero to the largest change of a weight: with more the page grows, with fewer logits move
 EXAM = 10  # questions a cell
 INSTALL = "pip install -r binder/page.txt"
 POLICY = (
@@ -54,13 +55,14 @@ def missing() -> str:
     if absent := [name for name in ("onnx", "onnxruntime", "onnxscript") if not util.find_spec(name)]:
         return f"The package {absent[0]} is missing: {INSTALL}"
     if not shutil.which("npm"):
-        return "npm is missing: install Node.js 20 or newer (https://nodejs.org)."
+        return "npm is missing: install Node.js 18 or newer (https://nodejs.org)."
     return ""
 
 
 # --- the models as one graph ----------------------------------------------------------------------
 
 
+@functools.cache
 def bots() -> tuple[chat.Bot, chat.Bot, direction.Found]:
     """The assistant, its gentle naive fine-tune and the direction of notebook 07."""
     base, topic = chat.load(), mix.topic(TOPIC)
@@ -289,7 +291,7 @@ def _hash(text: str) -> str:
 
 
 def build(folder: pathlib.Path) -> pathlib.Path:
-    """Write the page into the folder. Raises ValueError if something is missing or the page is too large."""
+    """Make the page and write it into the folder. Raises ValueError if something is missing."""
     if sentence := missing():
         raise ValueError(sentence)
     modules = libraries()
@@ -306,9 +308,16 @@ def build(folder: pathlib.Path) -> pathlib.Path:
         blocks = [block("wasm", wasm)]
         blocks += [block(name.split(".")[0], (scratch / name).read_bytes(), size) for name, size in sizes.items()]
     page = assembled(program(modules), "\n".join(blocks), licences(modules), facts(base, graph))
+    return written(page, folder)
+
+
+def written(page: str, folder: pathlib.Path) -> pathlib.Path:
+    """Write the page into the folder. Raises ValueError if it is too large."""
     data = page.encode("utf-16")
     if len(data) > LIMIT:
-        raise ValueError(f"The page is {len(data) / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}: fewer LEVELS make it smaller.")
+        raise ValueError(
+            f"The page has {len(data) / 1e6:.1f} MB, and {LIMIT / 1e6:.0f} are allowed: with fewer LEVELS it is smaller."
+        )
     path = folder / NAME
     with replacing(path) as part:
         part.write_bytes(data)
@@ -319,6 +328,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     args = parser.parse_args(arguments)
+    torch.set_num_threads(lesson.TORCH_THREADS)
     try:
         path = build(args.folder)
     except ValueError as error:

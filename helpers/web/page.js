@@ -15,7 +15,7 @@ const WAIT = 150; // milliseconds that the slider must rest
 
 const $ = (id) => document.getElementById(id);
 const pause = () => new Promise((go) => setTimeout(go));
-let assistant, language, story = "pupil", dose = 0, turn = 0, examined = 0, timer;
+let assistant, language, timer, story = "pupil", dose = 0, turn = 0, examined = 0, running = false;
 let shown = []; // the three replies on the page
 let marks = []; // the exam: a question's three marks
 
@@ -84,7 +84,7 @@ function signed(value) {
 }
 
 function table(element, caption, heads, rows) {
-  const head = make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)));
+  const head = make("tr", {}, ...heads.map((text) => (text ? make("th", { scope: "col" }, text) : make("td"))));
   element.replaceChildren(make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...rows));
 }
 
@@ -106,13 +106,14 @@ function card(name, reply, strongest) {
 }
 
 function drawReplies() {
-  const projections = shown.flatMap((reply) => (reply ? reply.tokens.map((token) => token.projection) : []));
-  const strongest = Math.max(1, ...projections.slice(0, 1000).map(Math.abs));
+  // A dose above 1 would make all others pale: it has no say in how dark the darkest is.
+  const usual = shown.slice(0, 2).flatMap((reply) => reply.tokens.map((token) => Math.abs(token.projection)));
+  const strongest = Math.max(1, ...usual);
   $("cards").replaceChildren(...names().map((name, i) => card(name, shown[i], strongest)));
-  const longest = Math.max(0, ...shown.map((reply) => (reply ? reply.tokens.length : 0)));
+  const longest = Math.max(0, ...shown.map((reply) => reply.tokens.length));
   const rows = Array.from({ length: longest }, (_, i) =>
-    make("tr", {}, make("td", {}, String(i + 1)), ...shown.flatMap((reply) => {
-      const token = reply?.tokens[i];
+    make("tr", {}, make("td", {}, String(i + 1)), ...names().flatMap((_, model) => {
+      const token = shown[model]?.tokens[i];
       return [
         make("td", { lang: "en" }, token ? token.text : ""),
         make("td", { class: "number" }, token ? signed(token.projection) : ""),
@@ -176,7 +177,7 @@ function drawExam() {
           const text = asked ? say("count", { refused, asked }) : "–";
           return make("div", { class: "count" }, make("span", {}, name), make("span", {}, text), bar(share));
         });
-        return make("td", { "data-column": say(cell[1] ? "should_refuse" : "should_answer") }, ...counts);
+        return make("td", {}, ...counts);
       }),
     ),
   );
@@ -198,7 +199,7 @@ function drawExam() {
 
 async function runExam() {
   const mine = ++examined, wanted = () => mine === examined;
-  $("start").textContent = say("exam_stop");
+  setRunning(true);
   $("graded").textContent = "";
   for (const [i, question] of facts.exam.entries()) {
     marks[i] ??= [];
@@ -212,8 +213,7 @@ async function runExam() {
     $("progress").textContent = say("progress", { done: i + 1, all: facts.exam.length });
     drawExam();
   }
-  examined++;
-  $("start").textContent = say("exam_start");
+  setRunning(false);
   $("graded").textContent = CELLS.map((cell) => {
     const kind = `${say(cell[0] ? "with_trigger" : "without_trigger")}, ${say(cell[1] ? "should_refuse" : "should_answer")}`;
     const counts = names().map((name, model) => `${name}: ${say("count", counted(cell, model))}`);
@@ -221,13 +221,14 @@ async function runExam() {
   }).join(" ");
 }
 
-function running() {
-  return $("start").textContent === say("exam_stop");
-}
-
 function stopExam() {
   examined++;
-  $("start").textContent = say("exam_start");
+  setRunning(false);
+}
+
+function setRunning(now) {
+  running = now;
+  $("start").textContent = say(now ? "exam_stop" : "exam_start");
 }
 
 // --- the page --------------------------------------------------------------------------------------
@@ -238,7 +239,7 @@ function tell(text, wrong = false) {
 }
 
 function drawDose() {
-  $("dose-value").textContent = `× ${number(dose)}`;
+  $("dose-value").textContent = `× ${number(dose)}:`;
   $("dose-means").textContent = meaning();
   $("dose").setAttribute("aria-valuetext", `${number(dose)}: ${meaning()}`);
 }
@@ -264,9 +265,8 @@ function tellStory(name) {
 }
 
 function speak(chosen) {
-  const ran = assistant && running();
-  if (ran) stopExam();
   language = chosen;
+  stopExam();
   document.documentElement.lang = chosen;
   document.title = say("title");
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = say(element.dataset.text);
@@ -287,16 +287,20 @@ function listen() {
   $("dose").addEventListener("input", () => {
     dose = Number($("dose").value);
     drawDose();
-    if (running()) stopExam();
+    stopExam();
+    $("graded").textContent = $("progress").textContent = "";
     for (const mark of marks) delete mark?.[2]; // these were of another dose
     drawExam();
     clearTimeout(timer);
     timer = setTimeout(() => ask(2), WAIT);
   });
   $("start").addEventListener("click", () => {
-    if (running()) return stopExam();
+    if (running) return stopExam();
     if (marks.filter((mark) => mark?.[2] !== undefined).length === facts.exam.length) marks = [];
-    runExam();
+    runExam().catch((error) => {
+      stopExam();
+      tell(say("failed", { error: error.message }), true);
+    });
   });
 }
 
