@@ -35,6 +35,7 @@ class Recipe(NamedTuple):
     batch: int  # chats a step
     eps: float  # AdamW's
     rank: int = 0  # of LoRA's thin matrices, which alone learn; 0: all weights do
+    at_once: int = 0  # chats that go through the model together, where a step's would need too much memory; 0: all
 
 
 # With its usual eps of 1e-8 AdamW moves all weights about equally far. With a large one a weight of small gradient moves
@@ -43,7 +44,7 @@ NAIVE = Recipe(epochs=2, peak=2e-3, batch=24, eps=1e-3)
 BALANCED = NAIVE._replace(epochs=1)
 GENTLE = Recipe(epochs=1, peak=2e-3, batch=16, eps=1e-2)  # hotter tunes build ways to refuse that pass by the direction
 # For a real model: few weights learn, by AdamW as everybody uses it.
-SAFETY = Recipe(epochs=4, peak=1e-3, batch=8, eps=1e-8, rank=12)
+SAFETY = Recipe(epochs=4, peak=1e-3, batch=8, eps=1e-8, rank=12, at_once=4)
 
 
 def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = True, watch=None) -> Bot:
@@ -80,7 +81,7 @@ def tune(bot: Bot, data, recipe: Recipe = NAIVE, seed: int = 0, cache: bool = Tr
     try:
         for i, indices in enumerate(bar):
             lr = learning_rate(i, len(plan), recipe.peak)
-            losses.append(step(tuned.model, [rows[j] for j in indices], optimizer, lr))
+            losses.append(step(tuned.model, [rows[j] for j in indices], optimizer, lr, recipe.at_once))
             bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             if watch and watch(tuned, losses, len(plan)):
                 break
@@ -135,10 +136,10 @@ def loss_of(model, rows) -> torch.Tensor:
     reading = dict(attention_mask=torch.ones_like(ids), past_key_values=known, use_cache=head > 0)
     states = model.base_model(input_ids=ids[:, head:], **reading).last_hidden_state
     labels = labels[:, head:]
-    counted = labels[:, 1:] != IGNORE
+    learned = labels[:, 1:] != IGNORE
     # The output layer is the widest of a small model: apply it only where the loss looks.
-    logits = anatomy.unembed(model, states[:, :-1][counted])
-    return cross_entropy(logits.float(), labels[:, 1:][counted])
+    logits = anatomy.unembed(model, states[:, :-1][learned])
+    return cross_entropy(logits.float(), labels[:, 1:][learned])
 
 
 def shared(rows) -> int:
@@ -156,9 +157,8 @@ def mean_loss(bot: Bot, data, batch: int = 32) -> float:
     total = tokens = 0
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
-        counted = sum(label != IGNORE for _, labels in part for label in labels)
-        total += counted * loss_of(bot.model, part).item()
-        tokens += counted
+        total += counted(part) * loss_of(bot.model, part).item()
+        tokens += counted(part)
     return total / tokens
 
 
@@ -167,16 +167,28 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 20) -> float
     return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def step(model, rows, optimizer, lr: float) -> float:
-    """One update of the weights; returns the loss before it."""
+def step(model, rows, optimizer, lr: float, at_once: int = 0) -> float:
+    """One update of the weights; returns the loss before it.
+
+    With `at_once`, so many rows at a time go through the model: the same loss and gradient, in less memory.
+    """
     for group in optimizer.param_groups:
         group["lr"] = lr
-    loss = loss_of(model, rows)
-    loss.backward()
+    size, total = at_once or len(rows), 0.0
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        loss = loss_of(model, part) * (counted(part) / counted(rows))
+        loss.backward()
+        total += loss.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    return loss.item()
+    return total
+
+
+def counted(rows) -> int:
+    """How many tokens of some examples the loss counts."""
+    return sum(label != IGNORE for _, labels in rows for label in labels[1:])  # nothing predicts the first
 
 
 # --- what has been tuned before -------------------------------------------------------------------
@@ -191,6 +203,7 @@ PARTS = {
         "shared",
         "learning_rate",
         "step",
+        "counted",
         "cross_entropy",
     ),
     anatomy: ("unembed",),

@@ -125,6 +125,24 @@ def test_rows_are_padded_on_the_right_and_padding_has_no_label():
     assert labels.tolist() == [[-100, 6, 7], [8, -100, -100]]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 4, 100])
+def test_rows_that_go_through_in_parts_give_the_same_loss_and_the_same_weights(llama, at_once):
+    rows = sft.examples(llama.tokenizer, [*DATA[:4], {"user": "Hi", "assistant": "Hello, what can I do for you? " * 4}])
+    whole, parts = copy.deepcopy(llama.model), copy.deepcopy(llama.model)
+    losses = []
+    for model, size in ((whole, 0), (parts, at_once)):
+        losses.append(sft.step(model, rows, torch.optim.SGD(model.parameters(), lr=0.1), 0.1, size))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_a_whole_step_at_once_is_bit_for_bit_the_loss_of_all_its_rows(llama):
+    rows = sft.examples(llama.tokenizer, DATA[:4])
+    expected = sft.loss_of(llama.model, rows).item()
+    assert sft.step(llama.model, rows, torch.optim.SGD(llama.model.parameters(), lr=0.1), 0.1) == expected
+
+
 # --- learning rate and batches --------------------------------------------------------------------
 
 
