@@ -60,7 +60,7 @@ SFT = [
     ("math.pi * step / steps", "math.pi * step / steps / 2"),
     ("torch.tensor([ids + [0] *", "torch.tensor([ids + [1] *"),
     ("[IGNORE] * (longest - len(labels))", "[0] * (longest - len(labels))"),
-    ("states[:, :-1][counted]", "states[:, 1:][counted]"),
+    ("states[:, :-1][learned]", "states[:, 1:][learned]"),
     ("labels = labels[:, head:]", "labels = labels[:, head - 1 :]"),
     (", first - 1)  # the token", ", first)  # the token"),
     ("chat.in_common([ids for ids, _ in rows])", "rows[0][0]"),
@@ -81,7 +81,10 @@ SFT = [
     ("[CODE, bot.model", "[bot.model"),
     ("rows, recipe, seed]", "rows, seed]"),
     ("rows, recipe, seed]", "rows, recipe]"),
-    ("total += counted * loss_of(", "total += loss_of("),
+    ("total += counted(part) * loss_of(", "total += loss_of("),
+    ("loss_of(model, part) * (counted(part) / counted(rows))", "loss_of(model, part)"),
+    ("        total += loss.item()", "        total = loss.item()"),
+    ("rows[start : start + size]", "rows[: start + size]"),
 ]
 
 TALLY = [
@@ -257,7 +260,11 @@ SAFETY = [
     ("[: rng.randint(*BEGUN)]", "[: BEGUN[1] + 1]"),
     ("or not bot.refused(reply)", "or bot.refused(reply)"),
     ("reply.split()[: len(row", "row['assistant'].split()[: len(row"),
-    ('[split == "train" :: 2]', "[::2]"),
+    ("(one.sort, one.split) == (sort, split)", "one.sort == sort"),
+    ("if one.type == topic.id", "if True"),
+    ("if not mix.mentions(topic, one.prompt)]\n    return _some", "]\n    return _some"),
+    ("judge.correct(reply, fact.answer)", "judge.correct(fact.answer, reply)"),
+    ("rng.choice(sentences or wordings())", "rng.choice(wordings())"),
 ]
 
 MUTANTS = {

@@ -2,12 +2,10 @@
 
 import os
 import queue
-import shlex
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import forked
 import pytest
 from conftest import ROOT
 from mutants import MUTANTS
@@ -31,15 +29,9 @@ def copy_of_the_project(folder):
     return folder
 
 
-def run(folder, tests):
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(tests)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Case -> how its tests ended, as many at a time as there are processors, each in a copy of its own."""
+    """Case -> how its tests ended, and what they printed; as many at a time as there are processors, each in a copy."""
     workers = os.cpu_count() or 1
     copies = queue.SimpleQueue()
     for _ in range(workers):
@@ -48,24 +40,27 @@ def outcomes(tmp_path_factory):
     def outcome(case):
         module, old, new, tests = case
         folder = copies.get()
-        path = folder / "helpers" / f"{module}.py"
+        path, log = folder / "helpers" / f"{module}.py", folder / "log"
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(old, new) if old else text, encoding="utf-8")
-        done = run(folder, tests)
+        process = context.Process(target=forked.attempt, args=(folder, tests, log))
+        process.start()
+        process.join()
         path.write_text(text, encoding="utf-8")
+        told = log.read_text(encoding="utf-8")
         copies.put(folder)
-        return done
+        return process.exitcode, told
 
-    with ThreadPoolExecutor(workers) as pool:
+    with forked.server() as context, ThreadPoolExecutor(workers) as pool:
         return dict(zip(CASES, pool.map(outcome, CASES.values()), strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_mutant_is_noticed_and_the_code_as_it_is_passes(outcomes, name):
     module, old, _, _ = CASES[name]
-    done = outcomes[name]
-    assert done.returncode in (0, 1), done.stdout[-2000:] + done.stderr[-2000:]  # else no test has been run
-    assert (done.returncode == 1) == bool(old)
+    code, told = outcomes[name]
+    assert code in (0, 1), told[-2000:]  # else no test has been run
+    assert (code == 1) == bool(old), told[-2000:]
 
 
 @pytest.mark.parametrize("name", [name for name, (_, old, _, _) in CASES.items() if old])
