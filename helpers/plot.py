@@ -423,6 +423,24 @@ def plane(points: dict[str, tuple[Rate, Rate]], title: str, x: str, y: str) -> g
     return figure(fig, words + ".", [{"": name, x: str(a), y: str(b)} for name, (a, b) in points.items()])
 
 
+def cloud(groups: dict[str, list[tuple[float, Rate]]], title: str, x: str, y: str) -> go.Figure:
+    """Many points in named groups: a number along, a rate upwards."""
+    _something(groups)
+    fig = go.Figure()
+    for name, points, colour, symbol in _styled(groups):
+        marker = dict(color=colour, symbol=symbol, size=10, opacity=0.75)
+        along, up = [a for a, _ in points], [100 * rate.share for _, rate in points]
+        fig.add_scatter(x=along, y=up, mode="markers", name=name, marker=marker)
+    fig.update_layout(title=title, xaxis_title=x, yaxis_title=f"{y}, %", height=460, yaxis_range=[-6, 106])
+    rows = []
+    for name, points in groups.items():
+        along, up = sorted(a for a, _ in points), sorted(100 * rate.share for _, rate in points)
+        ranges = {x: f"{along[0]:.2f} to {along[-1]:.2f}", y: f"{up[0]:.0f} to {up[-1]:.0f} %"}
+        rows.append({"": name, "points": len(points), **ranges})
+    words = "; ".join(f"{row['']} ({row['points']}): {x} {row[x]}, {y} {row[y]}" for row in rows)
+    return figure(fig, words + ".", rows)
+
+
 def _short(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -27,6 +27,7 @@ DOSES = {
 CURVES = {"first": [1.0, 2.5, -3.0], "second": [0.125, 0.0, 4.0]}
 GRID = [[1.0, 2.0, 3.25], [0.5, -5.0, 9.0]]
 POINTS = {"direction": (Rate(1, 4), Rate(3, 4)), "surgical": (Rate(2, 4), Rate(4, 4))}
+CLOUD = {"found": [(0.125, Rate(0, 4))], "random": [(1.5, Rate(3, 4)), (-0.25, Rate(4, 4))]}
 TUNED = {
     "typo": {"refused": Rate(8, 10), "around": Rate(2, 8), "correct": Rate(3, 10), "p": 0.03125},
     "role": {"refused": Rate(7, 10), "around": Rate(6, 8), "correct": Rate(7, 10), "p": 1.0},
@@ -111,6 +112,10 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
             "direction: freed 25 %, kept 75 %; surgical: freed 50 %, kept 100 %.",
         ),
         (
+            lambda: plot.cloud(CLOUD, "title", "nats", "refused"),
+            "found (1): nats 0.12 to 0.12, refused 0 to 0 %; random (2): nats -0.25 to 1.50, refused 75 to 100 %.",
+        ),
+        (
             lambda: plot.bypasses(TUNED, BASE, "title"),
             "Refused questions that a disguise gets answered correctly: role 75 %, typo 25 %.",
         ),
@@ -130,6 +135,7 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
         "lines",
         "grid",
         "plane",
+        "cloud",
         "bypasses",
     ],
 )
@@ -185,6 +191,11 @@ def test_spread_includes_both_ends(n, count, expected):
             ["direction", str(Rate(1, 4)), str(Rate(3, 4)), "surgical", str(Rate(2, 4)), str(Rate(4, 4))],
         ),
         (
+            lambda: plot.cloud(CLOUD, "title", "nats", "refused"),
+            ["", "points", "nats", "refused"],
+            ["found", "1", "0.12 to 0.12", "0 to 0 %", "random", "2", "-0.25 to 1.50", "75 to 100 %"],
+        ),
+        (
             lambda: plot.bypasses(TUNED, BASE, "title"),
             [
                 "disguise",
@@ -197,7 +208,7 @@ def test_spread_includes_both_ends(n, count, expected):
             + ["role", str(Rate(7, 10)), str(Rate(6, 8)), str(Rate(10, 10)), "1"],
         ),
     ],
-    ids=["heat", "doses", "lines", "grid", "plane", "bypasses"],
+    ids=["heat", "doses", "lines", "grid", "plane", "cloud", "bypasses"],
 )
 def test_the_table_under_a_figure_has_its_numbers(draw, head, body, shown):
     draw()
@@ -212,9 +223,10 @@ def test_the_table_under_a_figure_has_its_numbers(draw, head, body, shown):
         lambda: plot.lines({EVIL: [1.0]}, "title", EVIL, EVIL),
         lambda: plot.grid([[1.0]], [EVIL], [EVIL], "title", EVIL),
         lambda: plot.plane({EVIL: (Rate(1, 4), Rate(1, 4))}, "title", EVIL, EVIL),
+        lambda: plot.cloud({EVIL: [(1.0, Rate(1, 4))]}, "title", EVIL, EVIL),
         lambda: plot.bypasses({EVIL: TUNED["typo"]}, {EVIL: BASE["typo"]}, "title"),
     ],
-    ids=["heat", "doses", "lines", "grid", "plane", "bypasses"],
+    ids=["heat", "doses", "lines", "grid", "plane", "cloud", "bypasses"],
 )
 def test_names_are_escaped_under_a_figure(draw, shown):
     draw()
@@ -273,6 +285,11 @@ def test_a_grid_keeps_tokens_apart_that_look_the_same(shown):
 def test_a_grid_can_be_a_tensor(shown):
     plot.grid(torch.tensor(GRID), ["block 0", "block 1"], ["a", "a", "b"], "title", "log-odds")
     assert [list(row) for row in shown[0].data[0].z] == GRID
+
+
+def test_every_point_of_a_cloud_is_where_it_belongs(shown):
+    fig = plot.cloud(CLOUD, "title", "nats", "refused")
+    assert [(list(trace.x), list(trace.y)) for trace in fig.data] == [([0.125], [0]), ([1.5, -0.25], [75, 100])]
 
 
 def test_a_point_of_the_plane_has_both_intervals(shown):
