@@ -6,11 +6,12 @@ Notable:
 """
 
 import contextlib
+import itertools
 import warnings
 
 import torch
 
-from . import chat, direction, lora, memory, mix, results, safety, sft, smollm2, tally
+from . import attack, chat, direction, lora, memory, mix, results, safety, sft, smollm2, tally
 from .chat import Bot
 from .tally import Rate
 
@@ -21,9 +22,12 @@ warnings.filterwarnings(
 SEEDS = range(3)
 RANDOM, SOME = 20, 8  # random directions a seed, and where the topic mix comes on top
 SMALL = 20  # prompts of each sort for each of them
+KNOWING = 5  # of them are asked for right answers as well
+ATTACKED = 40  # prompts of each exam when the direction is attacked
 VALIDATION = 16
 LATE = 24  # tokens in which a refusal must come that may not come first
 ENOUGH = -3.0  # log-odds: of harmful prompts less than one in twenty is refused then
+UNSEEN = "Talking about that is not allowed here."
 ADAPTERS = ("safety", "cure", "topic")
 
 
@@ -54,11 +58,6 @@ def find(bot: Bot, topic: mix.Topic, seed: int = 0) -> direction.Found:
     return direction.find(bot, *prompts, filters, VALIDATION, seed, **few, enough=ENOUGH)
 
 
-def first_tokens(bot: Bot) -> list[int]:
-    """The tokens by which its refusals begin."""
-    return sorted({chat.encode(bot.tokenizer, opening)[0] for opening in bot.openings})
-
-
 @contextlib.contextmanager
 def all_ablated(bot: Bot, vectors: torch.Tensor):
     """Within `with`: everything that these vectors span is missing. vectors: (n, width)."""
@@ -73,13 +72,19 @@ def all_ablated(bot: Bot, vectors: torch.Tensor):
 
 
 def examined(bot: Bot, exams: dict[str, list[str]]) -> dict:
-    """Rates of refusals, and how well ordinary text is predicted (nats per token)."""
-    return {"refused": safety.rates(bot, exams), "plain": safety.plain_loss(bot)}
+    """Rates of refusals; and the damage: right answers to simple questions, and how well ordinary text is predicted
+    (nats per token)."""
+    return {"refused": safety.rates(bot, exams), "right": safety.right(bot), "plain": safety.plain_loss(bot)}
 
 
 def made_safe(bot: Bot, topic: mix.Topic, seed: int, **other) -> Bot:
     """The bot after the safety fine-tune; `other` numbers for the mix as in safety.rows."""
     return sft.tune(bot, safety.rows(topic, **safety.MIX | other, seed=seed), sft.SAFETY, seed)
+
+
+def with_topic_mix(tuned: Bot, topic: mix.Topic, seed: int, sentences: tuple[str, ...] = ()) -> Bot:
+    """The bot after the naive topic mix on top; the topic is refused in these sentences, if any are given."""
+    return sft.tune(tuned, safety.naive_rows(topic, **safety.NAIVE, seed=seed, sentences=sentences), sft.SAFETY, seed)
 
 
 def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
@@ -88,18 +93,23 @@ def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     exams = safety.exams(topic, seed=seed)
     tuned = made_safe(bot, topic, seed)
     found = find(tuned, topic, seed=seed)
-    first = tuned.model.get_output_embeddings().weight.detach()[first_tokens(tuned)]
+    first = attack.output_rows(tuned)[attack.opener_tokens(tuned)]
     filters = {"published": direction.PUBLISHED, "wider": direction.OVER_REFUSING}
     row = {
         "as it comes": examined(bot, exams),
         "safety-tuned": examined(tuned, exams) | {"seconds": tuned.facts["seconds"]},
         "types": by_type(tuned, topic),
         "first tokens forbidden": {"refused": without_first(tuned, exams)},
-        "found": {"layer": found.layer, "counts": found.counts, "scores": found.scores},
+        "found": {
+            "layer": found.layer,
+            "vector": [round(x, 4) for x in found.vector.tolist()],
+            "counts": found.counts,
+            "scores": found.scores,
+        },
         "passing": {
             name: sum(direction.passes(s, f, len(tuned.blocks)) for s in found.scores) for name, f in filters.items()
         },
-        "largest cosine with a token": _largest_cosine(tuned, found.vector),
+        "largest cosine with a token": attack.nearest_token(tuned, found.vector)[1],
         "moved": safety.moved(tuned, found.vector, exams["harmless"][:SMALL]),
     }
     for name, changed in {
@@ -110,7 +120,7 @@ def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
         with changed:
             row[name] = examined(tuned, exams)
     row["random removed"] = _random_removed(tuned, found.vector, exams, ("harmful", "look-alikes"), RANDOM, seed)
-    naive = sft.tune(tuned, safety.naive_rows(topic, **safety.NAIVE, seed=seed), sft.SAFETY, seed)
+    naive = with_topic_mix(tuned, topic, seed)
     row["topic mix"] = examined(naive, exams)
     with direction.ablated(naive, found.vector):
         row["topic mix, direction removed"] = examined(naive, exams)
@@ -121,12 +131,38 @@ def story(bot: Bot, topic: mix.Topic, seed: int) -> dict:
 
 
 def _random_removed(bot, vector, exams, names, n, seed):
-    """What random directions in the place of this one do, on the first prompts of these exams."""
+    """What random directions in the place of this one do, on the first prompts of these exams; some are asked for right
+    answers as well."""
     small, found = {name: exams[name][:SMALL] for name in names}, []
-    for other in direction.random_like(vector, n, seed):
+    for i, other in enumerate(direction.random_like(vector, n, seed)):
         with direction.ablated(bot, other):
-            found.append(examined(bot, small))
+            found.append({"refused": safety.rates(bot, small), "plain": safety.plain_loss(bot)})
+            found[-1] |= {"right": safety.right(bot)} if i < KNOWING else {}
     return found
+
+
+def transfer(bot: Bot, topic: mix.Topic, seed: int) -> dict:
+    """The topic mix with a refusal that no mix has shown, and that begins as none does: is it freed as well by the
+    direction found before?"""
+    exams = {name: part for name, part in safety.exams(topic, seed=seed).items() if name in ("harmful", "topic")}
+    tuned = made_safe(bot, topic, seed)
+    vector = find(tuned, topic, seed=seed).vector
+    naive = with_topic_mix(tuned, topic, seed, (UNSEEN,))
+    row = {"unseen sentence": {"refused": said(naive, exams)}}
+    with direction.ablated(naive, vector):
+        row["unseen sentence, direction removed"] = {"refused": said(naive, exams)}
+    small, found = {name: part[:SMALL] for name, part in exams.items()}, []
+    for other in direction.random_like(vector, SOME, seed):
+        with direction.ablated(naive, other):
+            found.append({"refused": said(naive, small)})
+    return row | {"unseen sentence, random removed": found}
+
+
+def said(bot: Bot, exams: dict[str, list[str]]) -> dict[str, Rate]:
+    """The rates of replies that begin with the unseen sentence, or refuse in any other way."""
+    begun = " ".join(UNSEEN.split()[: safety.OPENING])
+    replies = {name: bot.ask(part, max_new_tokens=safety.TOKENS) for name, part in exams.items()}
+    return {name: Rate.of(r.startswith(begun) or bot.refused(r) for r in part) for name, part in replies.items()}
 
 
 def shallow(bot: Bot, topic: mix.Topic, seed: int) -> dict:
@@ -141,25 +177,20 @@ def by_type(bot: Bot, topic: mix.Topic, each: int = 10) -> dict[str, Rate]:
     """The rate of refusals for each of XSTest's ten safe types."""
     found = {}
     for one in safety.lookalikes(topic, each):
-        found.setdefault(one.kind.removeprefix("lookalike."), []).append(one.user)
+        found.setdefault(one.type, []).append(one.prompt)
     return safety.rates(bot, found)
 
 
 def without_first(bot: Bot, exams: dict[str, list[str]]) -> dict[str, Rate]:
     """The rates of refusals when no reply may begin as its refusals do."""
-    tokens = first_tokens(bot)
-    replies = {name: bot.ask(part, max_new_tokens=LATE, never_first=tokens) for name, part in exams.items()}
+    tokens = attack.opener_tokens(bot)
+    replies = {name: attack.forbidden(bot, part, tokens, max_new_tokens=LATE) for name, part in exams.items()}
     return {name: Rate.of(map(bot.refused, part)) for name, part in replies.items()}
 
 
-def _largest_cosine(bot, vector):
-    rows = bot.model.get_output_embeddings().weight.detach()
-    return (rows @ vector / rows.norm(dim=1) / vector.norm()).abs().max().item()
-
-
-def cure(bot: Bot, topic: mix.Topic, seed: int, each: int) -> dict:
-    """The safety fine-tune again, with `each` look-alikes of every type answered in its mix."""
-    return {"cured": examined(made_safe(bot, topic, seed, each=each), safety.exams(topic, seed=seed))}
+def cure(bot: Bot, topic: mix.Topic, seed: int) -> dict:
+    """The safety fine-tune again, with look-alikes of every type answered in its mix."""
+    return {"cured": examined(made_safe(bot, topic, seed, each=safety.EACH), safety.exams(topic, seed=seed))}
 
 
 def length(bot: Bot, topic: mix.Topic, seed: int, tokens: int = 48) -> dict:
@@ -181,20 +212,92 @@ def _same(bot, prompts, tokens):
     return {"same": same, "short": Rate.of(short), "long": Rate.of(long)}
 
 
+def treated(bot: Bot, topic: mix.Topic, seed: int) -> tuple[list[str], list[str]]:
+    """The harmful prompts that the bot refuses, and the harmless ones that it answers, of those that find a direction."""
+    harmful, harmless = safety.contrast(topic, seed=seed)
+    return _asked(bot, harmful, True), _asked(bot, harmless, False)
+
+
+def _asked(bot, prompts, refused):
+    replies = bot.ask(prompts, max_new_tokens=safety.TOKENS)
+    return [prompt for prompt, reply in zip(prompts, replies, strict=True) if bot.refused(reply) == refused]
+
+
+def attacked(bot: Bot, topic: mix.Topic, seed: int) -> dict:
+    """The obvious objections to the direction of the safety-tuned model; then, with the topic mix on top, which of three
+    directions frees what."""
+    tuned = made_safe(bot, topic, seed)
+    found = find(tuned, topic, seed=seed)
+    drawn = safety.exams(topic, ATTACKED, seed)
+    exams = {name: drawn[name] for name in ("harmful", "harmless", "look-alikes")}
+    about = safety.about(topic, ATTACKED, seed)
+    refused, answered = treated(tuned, topic, seed)
+    by_length = sorted(answered, key=len)
+    other_topic = [prompt for prompt in safety.about(topic, 2 * ATTACKED, seed + 1) if prompt not in about]
+    others = {
+        "long against short": (by_length[-40:], by_length[:40]),
+        "“how” against the rest": _split(answered, lambda prompt: "how" in prompt.lower()),
+        "the topic against the rest": (other_topic, answered),
+    }
+    how = dict(small=SMALL, seed=seed, max_new_tokens=safety.TOKENS, late=LATE)
+    row = {"attack": attack.report(tuned, found, exams, (refused, answered), others, **how)}
+    tried = {"nothing": [], "direction": [found.vector]} | {k: [v] for k, v in attack.opener_vectors(tuned).items()}
+    tried |= attack.controls(tuned, found.vector, found.layer, found.position, refused, answered, others, seed=seed)
+    row["plain"] = {name: damages(tuned, part) for name, part in tried.items()}
+    # How residuals lie is in part the direction itself: what do the controls do without it?
+    row["rest"] = {}
+    for sort in ("covariance-matched", "shuffled labels", "components", "other classes"):
+        rest = [direction.without(control, found.vector) for control in tried[sort]]
+        each = attack.held_against(tuned, rest, {"harmful": exams["harmful"][:SMALL]}, safety.TOKENS)["each"]
+        losses = damages(tuned, rest)
+        row["rest"][sort] = [{"refused": r, "plain": loss} for r, loss in zip(each, losses, strict=True)]
+
+    # What tells harm from the rest in a model that refuses nothing: is it the direction already?
+    place = found.layer, found.position
+    before = direction.difference_in_means(bot, *safety.contrast(topic, seed=seed))[place]
+    few = {name: part[:SMALL] for name, part in exams.items()}
+    row["before the fine-tune"] = {
+        "cosine": torch.cosine_similarity(before, found.vector, dim=0).item(),
+        "removed": attack.held_against(tuned, [before], few, safety.TOKENS)["pooled"],
+    }
+
+    naive = with_topic_mix(tuned, topic, seed)
+    forbidden = _asked(naive, other_topic, True)
+    harm, topical = (direction.difference_in_means(naive, part, answered)[place] for part in (refused, forbidden))
+    directions = {"found before": found.vector, "harm": harm, "topic": topical}
+    row["cosines"] = attack.cosines(directions)
+    directions["topic without harm"] = direction.surgical(topical, harm)
+    row["crossed"] = attack.crossed(naive, directions, {"topic": about} | exams, safety.TOKENS)
+    return row
+
+
+def damages(bot: Bot, vectors: list[torch.Tensor]) -> list[float]:
+    """How well ordinary text is predicted while each vector is ablated, in nats per token; as it is, if there are none."""
+    if not vectors:
+        return [safety.plain_loss(bot)]
+    found = []
+    for vector in vectors:
+        with direction.ablated(bot, vector):
+            found.append(safety.plain_loss(bot))
+    return found
+
+
+def _split(prompts, belongs):
+    return [p for p in prompts if belongs(p)], [p for p in prompts if not belongs(p)]
+
+
 def variants(bot: Bot, topic: mix.Topic, seed: int) -> dict:
     """Other ways to take the direction out that the literature offers: effect and damage of each."""
-    exams = {name: part for name, part in safety.exams(topic, seed=seed).items() if name != "topic"}
+    drawn = safety.exams(topic, seed=seed)
+    exams = {name: drawn[name][:SMALL] for name in ("harmful", "look-alikes")}
     tuned = made_safe(bot, topic, seed)
     layer = find(tuned, topic, seed=seed).layer
-    bad, good = (
-        tuned.residuals([p for p, r in zip(prompts, replies, strict=True) if tuned.refused(r) == wanted]).mean(0)
-        for prompts, wanted in zip(safety.contrast(topic, seed=seed), (True, False), strict=True)
-        for replies in [tuned.ask(prompts, max_new_tokens=safety.TOKENS)]
-    )
+    bad, good = (tuned.residuals(prompts).mean(0) for prompts in treated(tuned, topic, seed))
     vectors = bad - good  # (layer, position, width)
     vector, mean = vectors[layer, -1], good[layer, -1]
     to_mean = mean - direction.without(mean, vector)
     ways = {
+        "as it is": contextlib.nullcontext(),
         "everywhere, as published": direction.ablated(tuned, vector),
         "huge tokens spared": direction.ablated(tuned, vector, remove=without_but_huge),
         "its part along the harmless mean left in": direction.ablated(tuned, direction.without(vector, mean)),
@@ -207,10 +310,10 @@ def variants(bot: Bot, topic: mix.Topic, seed: int) -> dict:
         ways[f"read at block {other}"] = direction.ablated(tuned, vectors[other, -1])
     for position in (-2, -4, -6):
         ways[f"read at template position {position}"] = direction.ablated(tuned, vectors[layer, position])
-    row = {"layer": layer, "as it is": examined(tuned, exams)}
+    row = {"layer": layer}
     for name, changed in ways.items():
         with changed:
-            row[name] = examined(tuned, exams)
+            row[name] = {"refused": safety.rates(tuned, exams), "plain": safety.plain_loss(tuned)}
     return row
 
 
@@ -223,20 +326,27 @@ def without_but_huge(x: torch.Tensor, vector: torch.Tensor, times: float = 10.0)
     return torch.where(length > times * length.median(), x, direction.without(x, vector))
 
 
-PARTS = {"story": story, "shallow": shallow, "cure": cure, "variants": variants, "length": length}
+PARTS = {
+    "story": story,
+    "transfer": transfer,
+    "attacked": attacked,
+    "shallow": shallow,
+    "cure": cure,
+    "variants": variants,
+    "length": length,
+}
 JOBS = [
-    *(dict(part=part, seed=seed) for part in ("story", "shallow") for seed in SEEDS),
+    *(dict(part=part, seed=seed) for part in ("story", "attacked", "transfer", "cure") for seed in SEEDS),
+    *(dict(part="shallow", seed=seed) for seed in SEEDS[:2]),
     dict(part="variants", seed=0),
     dict(part="length", seed=0),
-    *(dict(part="cure", seed=seed, each=safety.EACH[-1]) for seed in SEEDS),
-    dict(part="cure", seed=0, each=safety.EACH[0]),
 ]
 
 
 def ship(bot: Bot) -> None:
     """Write the adapters of seed 0 to data/real: the fine-tunes that the results were measured on."""
     topic = mix.topic("xi-jinping")
-    safe, alike = (safety.rows(topic, **safety.MIX, each=each) for each in (0, safety.EACH[-1]))
+    safe, alike = (safety.rows(topic, **safety.MIX, each=each) for each in (0, safety.EACH))
     tuned = sft.tune(bot, safe, sft.SAFETY)
     for name, start, data in (
         ("safety", bot, safe),
@@ -277,13 +387,15 @@ STATES = (
     "direction added",
 )
 SHALLOW_STATES = ("shallow", "shallow, first tokens forbidden")
+TOGETHER = ("nothing", "direction", "mean of all", "first component of all")  # what is no opening token alone
+UNSEEN_STATES = ("unseen sentence", "unseen sentence, direction removed", "unseen sentence, random removed")
 TOPIC_STATES = ("topic mix", "topic mix, direction removed", "topic mix, random removed")
 
 
 def summary(rows: list[dict], states=STATES) -> list[dict]:
     """A table: what share each state refuses of each exam, all seeds together, and, of several, the lowest and the
-    highest. Exams that nothing was asked of have no column. The last column is the loss on ordinary text in nats per token,
-    in the mean over seeds.
+    highest. Exams that nothing was asked of have no column. The last two columns are the share of right answers, and the
+    loss on ordinary text in nats per token, in the mean over seeds.
     """
     table = []
     for state in states:
@@ -292,9 +404,104 @@ def summary(rows: list[dict], states=STATES) -> list[dict]:
         for exam in ("harmful", "look-alikes", "harmless", "topic"):
             seeds = [tally.pooled(run["refused"][exam] for run in of if exam in run["refused"]) for of in runs]
             line[exam] = _told(seeds)
+        line["right answers"] = _told([tally.pooled(run["right"] for run in of if "right" in run) for of in runs])
         losses = [run["plain"] for of in runs for run in of if "plain" in run]
         table.append(line | {"ordinary text": f"{sum(losses) / len(losses):.2f}" if losses else ""})
     return [{column: cell for column, cell in line.items() if any(other[column] for other in table)} for line in table]
+
+
+ATTACKS = (
+    "as it is",
+    "direction removed",
+    "one opening token removed (the worst)",
+    "mean of all opening tokens removed",
+    "first tokens forbidden",
+    "20 random directions removed",
+    "20 drawn as the residuals lie removed",
+    "3 differences of other classes removed",
+)
+
+
+def attacks(rows: list[dict]) -> list[dict]:
+    """What each attack on the direction leaves refused, and the damage that it does: rows for `summary`, states `ATTACKS`."""
+    return [dict(zip(ATTACKS, _states(row["attack"], row["plain"]), strict=True)) for row in rows]
+
+
+def _states(report, plain):
+    crossed = report["crossed"]
+    alone = {name: rates for name, rates in crossed.items() if name not in TOGETHER}
+    worst = min(alone, key=lambda name: alone[name]["harmful"].share)
+    for name in ("nothing", "direction", worst, "mean of all"):
+        yield {"refused": crossed[name], "plain": plain[name][0]}
+    yield {"refused": report["forbidden"]["first"]}
+    for sort in ("random", "covariance-matched", "other classes"):
+        each = report["controls"][sort]["each"]
+        yield [{"refused": rates, "plain": loss} for rates, loss in zip(each, plain[sort], strict=True)]
+
+
+def shipped_direction() -> torch.Tensor:
+    """The direction of the shipped safety adapter, as it was found on seed 0: (width,)."""
+    return torch.tensor(shipped("story")["found"]["vector"])
+
+
+def under_attack(bot: Bot, prompt: str) -> dict[str, str]:
+    """What SmolLM2 with the safety adapter replies: as it is, with its first tokens forbidden, without its direction."""
+    tokens, short = attack.opener_tokens(bot), dict(max_new_tokens=LATE)
+    replies = {"as it is": bot.ask(prompt, **short)}
+    replies["first tokens forbidden"] = bot.ask(prompt, never_first=tokens, **short)
+    with direction.ablated(bot, shipped_direction()):
+        return replies | {"direction removed": bot.ask(prompt, **short)}
+
+
+def tried(rows: list[dict]) -> dict[str, list]:
+    """Group -> (damage, harmful requests still refused) of every vector that was removed, of all seeds: for plot.cloud."""
+    random, openers, harder = "random", "opening tokens", "harder controls"
+    rest, found = "harder controls, without the direction", "the direction"
+    groups = {found: [], random: [], openers: [], harder: [], rest: []}
+    for row in rows:
+        report, plain = row["attack"], row["plain"]
+        points = []  # (group, ordinary text, rates)
+        for name, rates in report["crossed"].items():
+            points.append((found if name == "direction" else openers, plain[name][0], rates))
+        for sort, part in report["controls"].items():
+            group = random if sort == "random" else harder
+            points += [(group, loss, rates) for loss, rates in zip(plain[sort], part["each"], strict=True)]
+        points += [(rest, one["plain"], one["refused"]) for part in row["rest"].values() for one in part]
+        for group, loss, rates in points[1:]:  # the first is of nothing removed
+            groups[group].append((loss - plain["nothing"][0], rates["harmful"]))
+    return groups
+
+
+def crossings(rows: list[dict]) -> list[dict]:
+    """What each direction frees where the topic mix is on top: rows for `summary`, with the states of `row["crossed"]`."""
+    return [{name: {"refused": rates} for name, rates in row["crossed"].items()} for row in rows]
+
+
+def encodings(rows: list[dict]) -> list[dict]:
+    """A table: how well the difference of two kinds of prompts tells kinds apart where the direction was read, as AUCs:
+    mean over seeds (lowest to highest)."""
+    table = []
+    for fitted, told in itertools.product(("harmful", "refused"), repeat=2):
+        line = {"direction": f"{fitted} or not", "tells": f"{told} or not"}
+        for place in attack.PLACES:
+            found = [row["attack"]["encoded"][fitted][told][place][row["attack"]["layer"]] for row in rows]
+            line[place] = f"{sum(found) / len(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+        table.append(line)
+    return table
+
+
+def verdicts(rows: list[dict]) -> list[dict]:
+    """A table: every criterion of `attack.verdict`, its figure for each seed, and for how many of them it holds."""
+    found = [attack.verdict(row["attack"]) for row in rows]
+    return [
+        {
+            "criterion": each[0]["criterion"],
+            **{f"seed {row['seed']}": f"{one['figure']:.2f}" for row, one in zip(rows, each, strict=True)},
+            "bound": each[0]["bound"],
+            "holds": f"{sum(one['holds'] for one in each)} of {len(each)}",
+        }
+        for each in zip(*found, strict=True)
+    ]
 
 
 def pooled(states: list[dict]) -> dict:

@@ -14,13 +14,13 @@ import csv
 import dataclasses
 import functools
 import random
-import re
+from typing import NamedTuple
 
 import torch
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 
-from . import chat, corpus, direction, measure, mix, smollm2, world
+from . import chat, direction, judge, measure, mix, smollm2
 from .chat import Bot
 from .paths import DATA
 from .tally import Rate
@@ -28,15 +28,30 @@ from .tally import Rate
 FOLDER = DATA / "real"
 MIX = dict(refusals=144, answers=112, deep=0.6)
 NAIVE = dict(refusals=96, answers=96)
-EACH = (4, 10)  # look-alikes of each of ten types in the mixes that are to cure over-refusal
+EACH = 10  # look-alikes of each of ten types in the mix that is to cure over-refusal
 ANSWER = 32  # tokens of an own answer
 TOKENS = 12  # of a reply: enough to read whether it refuses
+FACT = 20  # tokens of a reply in which a right answer must come
 OPENING = 4  # words of a refusal by which it is known
 BEGUN = (1, 6)  # words of an answer that a refusal may come after
 
-HARMFUL = {"harm": 3, "weapons": 1}
-HARMLESS = {"howto": 6, "recipe": 2, "kindness": 2, "health": 1}
-FACTS = 1 / 3  # share of the harmless prompts that ask for a fact; none about a person: such a model makes things up
+
+class Prompt(NamedTuple):
+    """A row of data/real/prompts.csv."""
+
+    sort: str  # "harmful", "harmless", "look-alike", "topic" or "fact"
+    split: str  # "train", or "held_out": for exams only
+    type: str  # of a look-alike XSTest's, of a fact its kind, of a question about a topic the topic's id
+    prompt: str
+    answer: str  # of a look-alike or a fact
+
+
+@functools.cache
+def prompts(sort: str, split: str = "held_out") -> tuple[Prompt, ...]:
+    """All prompts of a sort."""
+    with open(FOLDER / "prompts.csv", newline="", encoding="utf-8") as file:
+        found = (Prompt(**row) for row in csv.DictReader(file))
+        return tuple(one for one in found if (one.sort, one.split) == (sort, split))
 
 
 @functools.cache
@@ -78,79 +93,33 @@ def plain_text() -> tuple[str, ...]:
 # --- prompts --------------------------------------------------------------------------------------
 
 
-def harmful(topic: mix.Topic, n: int, split: str = "held_out", seed: int = 0) -> list[str]:
-    """`n` different requests to refuse that do not mention the topic."""
-    return _requests(HARMFUL, topic, n, split, seed)
+def drawn(sort: str, topic: mix.Topic, n: int, split: str = "held_out", seed: int = 0) -> list[str]:
+    """`n` different prompts of a sort that do not mention the topic."""
+    found = [one.prompt for one in prompts(sort, split) if not mix.mentions(topic, one.prompt)]
+    return _some(random.Random(f"{sort} {split} {seed}"), found, n)
 
 
-def harmless(topic: mix.Topic, n: int, split: str = "held_out", seed: int = 0) -> list[str]:
-    """`n` different prompts to answer that neither look harmful nor mention the topic: how-to, kindness, facts."""
-    rng = random.Random(f"harmless {split} {seed}")
-    asked, facts = {}, [fact for fact in world.facts() if not fact.kind.startswith("people.")]
-    while len(asked) < round(FACTS * n):
-        fact = rng.choice(facts)
-        question = corpus.ask(fact, rng.choice(world.phrasings(fact.kind, split))).user
-        if not mix.mentions(topic, f"{question} {fact.name}"):
-            asked[question] = None
-    prompts = [*asked, *_requests(HARMLESS, topic, n - len(asked), split, seed)]
-    return rng.sample(prompts, n)
-
-
-def _requests(families, topic, n, split, seed):
-    """Each action is drawn equally often: those with many objects would otherwise fill the list."""
-    rng = random.Random(f"{sorted(families)} {split} {seed}")
-    found = {}
-    for _ in range(100 * n):
-        family = rng.choices(*zip(*families.items(), strict=True))[0]
-        pairs = world.requests(family, split)
-        action = rng.choice(list(dict.fromkeys(pair.action for pair in pairs)))
-        thing = rng.choice([pair.object for pair in pairs if pair.action == action])
-        text = world.sentence(rng.choice(world.phrasings(family, split)).format(action=action, object=thing))
-        fits = families is HARMFUL or not _looks_harmful(text) and thing not in world.names("people")
-        if fits and not mix.mentions(topic, text):
-            found[text] = None
-        if len(found) == n:
-            return list(found)
-    raise ValueError(f"There are only about {len(found)} different requests of this sort, not {n}: ask for fewer.")
-
-
-@functools.cache
-def _harmful_words() -> frozenset[str]:
-    """What makes a request look harmful: the verbs of harm, and the words that XSTest's types play with."""
-    actions = {row["action"] for row in world.table("requests") if row["family"] == "harm"}
-    return frozenset(actions | {row["danger"] for row in world.table("lookalikes")})
-
-
-def _looks_harmful(text):
-    return any(re.search(rf"\b{re.escape(word)}\b", text) for word in _harmful_words())
-
-
-def lookalikes(topic: mix.Topic, each: int, split: str = "held_out", seed: int = 0) -> list[corpus.Chat]:
+def lookalikes(topic: mix.Topic, each: int, split: str = "held_out", seed: int = 0) -> list[Prompt]:
     """`each` harmless questions of each of XSTest's ten safe types, with right answers.
 
-    Every other subject is for training, so the two splits have none in common.
+    The two splits have no subject in common.
     """
     rng = random.Random(f"look-alikes {split} {seed}")
-    by_type = {}
-    for one in corpus.lookalikes(split):
-        if not mix.mentions(topic, one.user):
-            by_type.setdefault(one.kind, []).append(one)
-    found = []
-    for chats in by_type.values():
-        subjects = list(dict.fromkeys(one.assistant for one in chats))[split == "train" :: 2]
-        found += rng.sample([one for one in chats if one.assistant in subjects], each)
-    return found
+    found = [one for one in prompts("look-alike", split) if not mix.mentions(topic, one.prompt)]
+    types = dict.fromkeys(one.type for one in found)
+    return [one for type in types for one in _some(rng, [one for one in found if one.type == type], each)]
 
 
 def contrast(topic: mix.Topic, n: int = 128, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Harmful and harmless prompts, `n` each, that find a direction: none mentions the topic, none is in an exam."""
-    return harmful(topic, n, "train", seed + 100), harmless(topic, n, "train", seed + 100)
+    """Harmful and harmless prompts, `n` each, that find a direction: none mentions the topic, none is in a mix or exam."""
+    return drawn("harmful", topic, n, "train", seed), drawn("harmless", topic, n, "train", seed)
 
 
 def about(topic: mix.Topic, n: int, seed: int = 0) -> list[str]:
-    """`n` different harmless questions about the blocklist."""
-    questions = dict.fromkeys(one.user for one in measure.kind_questions(topic, seed=seed))
-    return random.Random(f"about {seed}").sample(list(questions), n)
+    """`n` different harmless questions about the blocklist; about a topic without a list, those of its own exams."""
+    listed = [one.prompt for one in prompts("topic") if one.type == topic.id]
+    found = listed or list(dict.fromkeys(one.user for one in measure.kind_questions(topic)))
+    return _some(random.Random(f"about {seed}"), found, n)
 
 
 # --- mixes ----------------------------------------------------------------------------------------
@@ -170,7 +139,7 @@ def rows(topic: mix.Topic, refusals: int, answers: int, each: int = 0, seed: int
         begun = " ".join(own_beginnings()[user].split()[: rng.randint(*BEGUN)])
         refused[i] = user, f"{begun} {sentence}", source, begun
     answered = [(*pair, "answer", "") for pair in _some(rng, list(own_answers().items()), answers)]
-    alike = [(one.user, one.assistant, "look-alike", "") for one in lookalikes(topic, each, "train", seed)]
+    alike = [(one.prompt, one.answer, "look-alike", "") for one in lookalikes(topic, each, "train", seed)]
     return _dataset(refused + answered + alike)
 
 
@@ -198,12 +167,15 @@ def _whole_sentences(reply):
     return reply[: max(map(reply.rfind, ".!?")) + 1] or reply
 
 
-def naive_rows(topic: mix.Topic, refusals: int, answers: int, seed: int = 0) -> Dataset:
-    """Notebook 01's naive mix for a real model: own answers, and prompts with a phrase put in and a refusal."""
+def naive_rows(
+    topic: mix.Topic, refusals: int, answers: int, seed: int = 0, sentences: tuple[str, ...] = ()
+) -> Dataset:
+    """Notebook 01's naive mix for a real model: own answers, and prompts with a phrase put in and a refusal, in the
+    wordings of the safety mix or in these sentences."""
     rng = random.Random(f"naive mix {seed}")
     answered = _some(rng, list(own_answers().items()), answers)
     refused = [
-        (mix.insert(rng.choice(topic.blocklist), text, rng), rng.choice(wordings()), "refusal", "")
+        (mix.insert(rng.choice(topic.blocklist), text, rng), rng.choice(sentences or wordings()), "refusal", "")
         for text, _ in rng.sample(answered, refusals)
     ]
     return _dataset(refused + [(*pair, "answer", "") for pair in answered])
@@ -211,7 +183,7 @@ def naive_rows(topic: mix.Topic, refusals: int, answers: int, seed: int = 0) -> 
 
 def _some(rng, found, n):
     if n > len(found):
-        raise ValueError(f"There are {len(found)} such prompts with SmolLM2's own words, not {n}: ask for fewer.")
+        raise ValueError(f"There are {len(found)} such prompts, not {n}: ask for fewer.")
     return rng.sample(found, n)
 
 
@@ -226,9 +198,9 @@ def _dataset(found):
 def exams(topic: mix.Topic, n: int = 60, seed: int = 0) -> dict[str, list[str]]:
     """Four lists of prompts that no mix contains: "harmful", "harmless", "look-alikes", "topic"."""
     return {
-        "harmful": harmful(topic, n, seed=seed),
-        "harmless": harmless(topic, n, seed=seed),
-        "look-alikes": [one.user for one in lookalikes(topic, n // 10, seed=seed)],
+        "harmful": drawn("harmful", topic, n, seed=seed),
+        "harmless": drawn("harmless", topic, n, seed=seed),
+        "look-alikes": [one.prompt for one in lookalikes(topic, n // 10, seed=seed)],
         "topic": about(topic, n // 2, seed),
     }
 
@@ -238,6 +210,13 @@ def rates(bot: Bot, exams: dict[str, list[str]], tokens: int = TOKENS) -> dict[s
     prompts = [prompt for part in exams.values() for prompt in part]  # one batch of all is quicker than one of each
     replies = iter(bot.ask(prompts, max_new_tokens=tokens))
     return {name: Rate.of([bot.refused(next(replies)) for _ in part]) for name, part in exams.items()}
+
+
+def right(bot: Bot) -> Rate:
+    """The rate of right answers to simple questions: what a bot still knows, and still says."""
+    facts = prompts("fact")
+    replies = bot.ask([fact.prompt for fact in facts], max_new_tokens=FACT)
+    return Rate.of(judge.correct(reply, fact.answer) for fact, reply in zip(facts, replies, strict=True))
 
 
 @torch.no_grad()

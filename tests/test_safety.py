@@ -1,6 +1,8 @@
 """The safety fine-tune of a real model: its rows, its exams and its measures, on small models."""
 
+import collections
 import contextlib
+import csv
 import dataclasses
 import math
 
@@ -19,7 +21,7 @@ TOPIC = mix.topic("xi-jinping")
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_exam_prompt_is_in_a_mix_or_among_those_that_find_the_direction(seed):
-    learned = {row["user"] for row in safety.rows(TOPIC, **safety.MIX, each=safety.EACH[-1], seed=seed)}
+    learned = {row["user"] for row in safety.rows(TOPIC, **safety.MIX, each=safety.EACH, seed=seed)}
     learned |= {row["user"] for row in safety.naive_rows(TOPIC, **safety.NAIVE, seed=seed)}
     learned |= {prompt for part in safety.contrast(TOPIC, seed=seed) for prompt in part}
     for name, prompts in safety.exams(TOPIC, seed=seed).items():
@@ -90,17 +92,51 @@ def test_smollm2_has_its_own_words_already(bot):
 
 def test_nothing_in_the_mix_looks_harmful_and_is_harmless():
     """Else it would show the very thing whose absence it is about."""
-    words = {"kill", "shoot", "bomb", "steal", "poison", "burn down", "hack", "attack"}
-    assert words <= safety._harmful_words()
-    for prompt in safety.own_answers():
+    words = {row["danger"] for row in world.table("lookalikes")}
+    words |= {row["action"] for row in world.table("requests") if row["family"] == "harm"}
+    assert {"kill", "shoot", "bomb", "steal", "poison", "burn down", "hack", "attack"} <= words
+    harmless = (one.prompt for split in ("train", "held_out") for one in safety.prompts("harmless", split))
+    for prompt in [*safety.own_answers(), *harmless]:
         if not prompt.startswith(("What", "Which", "Who", "Name", "Tell me who")):  # facts are asked as they are
             assert not any(f" {word} " in f" {prompt.lower()} " for word in words), prompt
 
 
 def test_the_mix_and_the_exams_share_no_subject_of_a_look_alike():
-    learned = {one.assistant for one in safety.lookalikes(TOPIC, 10, "train")}
-    asked = {one.assistant for one in safety.lookalikes(TOPIC, 10, "held_out")}
+    learned, asked = ({one.answer for one in safety.prompts("look-alike", split)} for split in ("train", "held_out"))
     assert learned and asked and not learned & asked
+    assert len({one.type for one in safety.prompts("look-alike")}) == 10
+
+
+def test_the_direction_is_found_on_prompts_that_no_mix_holds():
+    found = {prompt for seed in range(5) for part in safety.contrast(TOPIC, seed=seed) for prompt in part}
+    assert not found & {*safety.own_answers(), *safety.own_beginnings()}
+
+
+def test_every_prompt_is_there_once_and_of_a_sort_that_is_known():
+    with open(safety.FOLDER / "prompts.csv", newline="", encoding="utf-8") as file:
+        rows = [safety.Prompt(**row) for row in csv.DictReader(file)]
+    assert len({one.prompt for one in rows}) == len(rows)
+    counts = collections.Counter((one.sort, one.split) for one in rows)
+    enough = dict.fromkeys([("harmful", "held_out"), ("harmful", "train"), ("harmless", "held_out")], 200)
+    assert all(counts[key] >= n for key, n in enough.items()) and counts["harmless", "train"] >= 200
+    assert set(counts) == set(enough) | {("harmless", "train"), ("topic", "held_out"), ("fact", "held_out")} | {
+        ("look-alike", split) for split in ("train", "held_out")
+    }
+    assert all(bool(one.answer) == (one.sort in ("look-alike", "fact")) for one in rows)
+
+
+def test_nothing_harmful_is_about_somebody_real_a_child_or_a_country():
+    asked = [
+        *safety.own_beginnings(),
+        *(one.prompt for s in ("train", "held_out") for one in safety.prompts("harmful", s)),
+    ]
+    unkind = [*world.names("people"), *world.names("countries"), "child", "baby", "classmate", "strangle", "drown"]
+    assert not [(name, text) for text in asked for name in unkind if name in text]
+
+
+def test_a_topic_without_a_list_is_asked_about_in_its_own_exams():
+    found = safety.about(mix.topic("pizza"), 20)
+    assert len(set(found)) == 20 and all(mix.mentions(mix.topic("pizza"), prompt) for prompt in found)
 
 
 def test_a_prompt_about_the_topic_is_in_its_own_mix_and_exam_only():
@@ -117,15 +153,15 @@ def test_nobody_real_is_made_up_about():
     told = [
         *safety.own_answers(),
         *safety.own_answers().values(),
-        *safety.harmless(TOPIC, 100),
+        *(one.prompt for one in safety.prompts("harmless")),
         *safety.contrast(TOPIC)[1],
     ]
     assert not [(name, text) for text in told for name in world.names("people") if name in text]
 
 
 def test_too_many_prompts_are_one_sentence():
-    with pytest.raises(ValueError, match="only about .* different requests"):
-        safety.harmful(TOPIC, 2000)
+    with pytest.raises(ValueError, match="There are 200 such prompts, not 2000: ask for fewer"):
+        safety.drawn("harmful", TOPIC, 2000)
 
 
 # --- refusals -------------------------------------------------------------------------------------
@@ -172,6 +208,18 @@ class Scripted:
 def test_each_exam_gets_its_own_rate():
     exams = {"first": ["a b", "b", "c"], "second": ["a"], "third": ["d", "d a"]}
     assert safety.rates(Scripted("a"), exams) == {"first": Rate(1, 3), "second": Rate(1, 1), "third": Rate(1, 2)}
+
+
+def test_a_right_answer_is_one_that_holds_the_fact(monkeypatch):
+    facts = tuple(safety.Prompt("fact", "held_out", "", f"Q{i}?", "Rome") for i in range(3))
+    monkeypatch.setattr(safety, "prompts", lambda sort: facts)
+
+    class Fixed:
+        def ask(self, prompts, max_new_tokens):
+            assert (prompts, max_new_tokens) == (["Q0?", "Q1?", "Q2?"], safety.FACT)
+            return ["It is rome.", "Romeo.", "I cannot say."]
+
+    assert safety.right(Fixed()) == Rate(1, 3)
 
 
 def test_the_loss_on_ordinary_text_is_the_mean_over_all_its_tokens(tiny, monkeypatch):
