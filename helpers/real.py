@@ -51,11 +51,15 @@ def with_adapter(bot: Bot, name: str) -> Bot:
 # --- what is done to the model --------------------------------------------------------------------
 
 
-def find(bot: Bot, topic: mix.Topic, seed: int = 0) -> direction.Found:
-    """The direction of a real model, at the last template position of some block: the gentlest that does enough."""
-    prompts, few = safety.contrast(topic, seed=seed), dict(positions=(-1,), tokens=safety.TOKENS)
-    filters = direction.OVER_REFUSING
-    return direction.find(bot, *prompts, filters, VALIDATION, seed, **few, enough=ENOUGH)
+def find(
+    bot: Bot, topic: mix.Topic, seed: int = 0, prompts: int = 128, validation: int = VALIDATION
+) -> direction.Found:
+    """The direction of a real model, at the last template position of some block: the gentlest that does enough.
+
+    So many `prompts` of each sort are asked, and `validation` of them choose.
+    """
+    contrast, few = safety.contrast(topic, prompts, seed), dict(positions=(-1,), tokens=safety.TOKENS)
+    return direction.find(bot, *contrast, direction.OVER_REFUSING, validation, seed, **few, enough=ENOUGH)
 
 
 @contextlib.contextmanager
@@ -71,10 +75,10 @@ def all_ablated(bot: Bot, vectors: torch.Tensor):
 # --- what is measured -----------------------------------------------------------------------------
 
 
-def examined(bot: Bot, exams: dict[str, list[str]]) -> dict:
-    """Rates of refusals; and the damage: right answers to simple questions, and how well ordinary text is predicted
-    (nats per token)."""
-    return {"refused": safety.rates(bot, exams), "right": safety.right(bot), "plain": safety.plain_loss(bot)}
+def examined(bot: Bot, exams: dict[str, list[str]], facts: int = 60) -> dict:
+    """Rates of refusals; and the damage: right answers to so many simple questions, and how well ordinary text is
+    predicted (nats per token)."""
+    return {"refused": safety.rates(bot, exams), "right": safety.right(bot, facts), "plain": safety.plain_loss(bot)}
 
 
 def made_safe(bot: Bot, topic: mix.Topic, seed: int, **other) -> Bot:

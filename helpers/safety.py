@@ -212,9 +212,10 @@ def rates(bot: Bot, exams: dict[str, list[str]], tokens: int = TOKENS) -> dict[s
     return {name: Rate.of([bot.refused(next(replies)) for _ in part]) for name, part in exams.items()}
 
 
-def right(bot: Bot) -> Rate:
-    """The rate of right answers to simple questions: what a bot still knows, and still says."""
+def right(bot: Bot, n: int = 60) -> Rate:
+    """The rate of right answers to `n` simple questions of every sort: what a bot still knows, and still says."""
     facts = prompts("fact")
+    facts = facts[:: max(1, len(facts) // n)]
     replies = bot.ask([fact.prompt for fact in facts], max_new_tokens=FACT)
     return Rate.of(judge.correct(reply, fact.answer) for fact, reply in zip(facts, replies, strict=True))
 
