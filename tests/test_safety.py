@@ -149,6 +149,20 @@ def test_a_prompt_about_the_topic_is_in_its_own_mix_and_exam_only():
     assert all(mix.mentions(TOPIC, row["user"]) == (row["source"] == "refusal") for row in naive)
 
 
+def test_what_mentions_the_topic_is_not_drawn():
+    waiters = mix.Topic("waiters", "waiters", ("waiter",), (), ())
+    mentioned = [one.prompt for one in safety.prompts("harmful") if mix.mentions(waiters, one.prompt)]
+    rest = len(safety.prompts("harmful")) - len(mentioned)
+    assert mentioned and not set(safety.drawn("harmful", waiters, rest)) & set(mentioned)
+
+
+def test_the_topic_can_be_refused_in_other_sentences():
+    rows = safety.naive_rows(TOPIC, refusals=8, answers=8, sentences=("Not here.",))
+    assert {row["assistant"] for row in rows if row["source"] == "refusal"} == {"Not here."}
+    usual = safety.naive_rows(TOPIC, refusals=8, answers=8)
+    assert {row["assistant"] for row in usual if row["source"] == "refusal"} <= set(safety.wordings())
+
+
 def test_nobody_real_is_made_up_about():
     told = [
         *safety.own_answers(),
