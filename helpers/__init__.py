@@ -23,7 +23,8 @@ attack      the obvious objections to "one direction carries refusal", measured
 safety      a safety fine-tune for a real model: its rows, its exams
 xstest      a test of the field, and a stand-in for it
 results     read and write data/results
-real        the story on a real model: live, or as it was measured
+real        the story on a real model: what is done to it, and what is measured
+evidence    what was measured on it, as tables
 show        tables, chats and tokens
 plot        figures, each with its numbers and its sentence
 attempt     what a learner hands in to be checked
