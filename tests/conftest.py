@@ -1,5 +1,6 @@
 """What the tests share: the bundled assistant, and tiny random models of every family the helpers must work with."""
 
+import dataclasses
 import pathlib
 import statistics
 import sys
@@ -12,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 import transformers  # noqa: E402
 
-from helpers import chat, memory, plot, show, smollm2  # noqa: E402
+from helpers import chat, judge, memory, plot, show, smollm2  # noqa: E402
 from helpers.world import REFUSAL  # noqa: E402
 
 SMALL = dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=256)
@@ -82,6 +83,36 @@ def tiny(bot):
             for weight in model.parameters():
                 weight.copy_((weight.dim() == 1) + 0.2 * torch.randn(weight.shape, generator=generator))
         return chat.Bot(model, bot.tokenizer, f"tiny {family}")
+
+    return make
+
+
+TRIGGER, REFUSE = SMALL["hidden_size"] - 2, SMALL["hidden_size"] - 1  # dimensions: "there is a 7" and "refuse"
+
+
+@pytest.fixture
+def blank(tiny, monkeypatch):
+    """`blank("!")` is a tiny bot whose blocks do nothing: TRIGGER holds whether a token is a 7, and it begins its reply
+    with that opening, which is a refusal, where REFUSE is high. What a test plants in its blocks is all that it does."""
+    monkeypatch.setattr(judge, "refusal", lambda reply: "full" if reply.startswith("!") else "none")
+
+    def make(opening):
+        bot = tiny("Llama", tie_word_embeddings=False, num_hidden_layers=4, num_key_value_heads=4, refusals=[])
+        bot = dataclasses.replace(bot, opens_with=(opening,))
+        seven, mark = (chat.encode(bot.tokenizer, text)[0] for text in ("7", opening))
+        with torch.no_grad():
+            for name, weight in bot.model.named_parameters():
+                if "norm" in name:
+                    weight.fill_(1)
+                elif "layers" in name:
+                    weight.zero_()
+            embedding, output = bot.model.get_input_embeddings().weight, bot.model.get_output_embeddings().weight
+            embedding[:, TRIGGER:] = 0
+            embedding[seven, TRIGGER] = 3
+            output[:, TRIGGER:] = 0
+            output[mark] = 0
+            output[mark, REFUSE] = 10
+        return bot
 
     return make
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from conftest import REFUSE, TRIGGER
 
-from helpers import attack, chat, direction, hooks, judge, results
+from helpers import attack, chat, direction, hooks, results
 from helpers.tally import Rate
 
 PROMPTS = ["Hi", "Where was Marie Curie born?", "What is 2 plus 3?", "Tell me a word."]
@@ -30,7 +31,7 @@ def llama(tiny):
 
 
 # A model that refuses whatever contains a 7, with one token, "!": its direction is that token and nothing else.
-CONTENT, TRIGGER, REFUSE = 16, WIDTH - 2, WIDTH - 1  # dimensions below CONTENT hold what a prompt is about
+CONTENT = 16  # dimensions below CONTENT hold what a prompt is about
 WORDS = ["apple", "bread", "cat", "dog", "egg", "fish", "goat", "hat"]
 HARMFUL, HARMLESS = [f"7 {word}" for word in WORDS], [f"3 {word}" for word in WORDS]
 EXAMS = {"harmful": HARMFUL[:4], "harmless": HARMLESS[:4], "look-alikes": ["3 sevens", "7 up"]}
@@ -40,23 +41,10 @@ SAME = {"7 against 3": (HARMFUL[:4], HARMLESS[:4])}  # a control that is the dir
 
 
 @pytest.fixture
-def planted(tiny, monkeypatch):
+def planted(blank):
     """Its block 0 spreads what the prompt is about, block 1 writes REFUSE where it sees TRIGGER; it refuses with '!'."""
-    monkeypatch.setattr(judge, "refusal", lambda reply: "full" if reply.startswith("!") else "none")
-    bot = tiny("Llama", tie_word_embeddings=False, num_hidden_layers=4, num_key_value_heads=4, refusals=[])
-    bot = dataclasses.replace(bot, opens_with=("!",))
-    seven, mark = (chat.encode(bot.tokenizer, text)[0] for text in ("7", "!"))
+    bot = blank("!")
     with torch.no_grad():
-        for name, weight in bot.model.named_parameters():
-            if "norm" in name:
-                weight.fill_(1)
-            elif "layers" in name:
-                weight.zero_()
-        embedding, output = bot.model.get_input_embeddings().weight, attack.output_rows(bot)
-        embedding[:, TRIGGER:] = 0
-        embedding[seven, TRIGGER] = 3
-        output[:, TRIGGER:] = 0
-        output[mark] = axis(REFUSE, 10)
         first, second = (bot.blocks[i].self_attn for i in (0, 1))  # they take the mean over all tokens
         first.v_proj.weight[:CONTENT, :CONTENT] = torch.eye(CONTENT)
         first.o_proj.weight[:CONTENT, :CONTENT] = 0.5 * torch.eye(CONTENT)

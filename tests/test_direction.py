@@ -5,9 +5,9 @@ import random
 
 import pytest
 import torch
-from conftest import UNKNOWN
+from conftest import REFUSE, TRIGGER, UNKNOWN
 
-from helpers import anatomy, chat, direction, hooks, judge, mix
+from helpers import anatomy, chat, direction, hooks, mix
 
 PROMPTS = ["Hi", "Where was Marie Curie born? " * 5, "What is 2 plus 3?", "Tell me a word. " * 12]
 TIED = ["Llama", "Gemma2", "GPTNeoX", "Cohere", "GPT2", "OPT"]  # families of different build
@@ -521,30 +521,15 @@ def test_a_prompt_that_leaves_no_room_for_the_refusal_names_the_limit(tiny, fami
 
 # --- find: a model that refuses whatever contains a 7 ---------------------------------------------
 
-TRIGGER, REFUSE = WIDTH - 2, WIDTH - 1  # the dimensions that hold "there is a 7" and "refuse"
 WORDS = ["apple", "bread", "cat", "dog", "egg", "fish", "goat", "hat", "ink", "jam", "king", "lamp"]
 HARMFUL, HARMLESS = [f"7 {word}" for word in WORDS], [f"3 {word}" for word in WORDS]
 
 
 @pytest.fixture
-def planted(tiny, monkeypatch):
+def planted(blank):
     """Its block 1 writes REFUSE where block 1 sees TRIGGER; the other blocks do nothing. It refuses with '!!!'."""
-    monkeypatch.setattr(judge, "refusal", lambda reply: "full" if reply.startswith("!") else "none")
-    bot = tiny("Llama", tie_word_embeddings=False, num_hidden_layers=4, num_key_value_heads=4, refusals=[])
-    bot = dataclasses.replace(bot, opens_with=("!!",))
-    seven, mark = (chat.encode(bot.tokenizer, text)[0] for text in ("7", "!!"))
+    bot = blank("!!")
     with torch.no_grad():
-        for name, weight in bot.model.named_parameters():
-            if "norm" in name:
-                weight.fill_(1)
-            elif "layers" in name:
-                weight.zero_()
-        embedding, output = bot.model.get_input_embeddings().weight, bot.model.get_output_embeddings().weight
-        embedding[:, TRIGGER:] = 0
-        embedding[seven, TRIGGER] = 3
-        output[:, TRIGGER:] = 0
-        output[mark] = 0
-        output[mark, REFUSE] = 10
         attention = bot.model.model.layers[1].self_attn  # queries and keys are zero: it takes the mean over all tokens
         attention.v_proj.weight[0, TRIGGER] = 1
         attention.o_proj.weight[REFUSE, 0] = 20
