@@ -36,7 +36,7 @@ class Bound(NamedTuple):
 # What has to hold for "one direction carries refusal, and it is more than a word".
 BOUNDS = {
     "largest cosine with a token of the output layer": Bound("at most", 0.35),
-    "one opening token frees, of what the direction frees": Bound("at most", 0.2),
+    "the worst of the openings frees, of what the direction frees": Bound("at most", 0.2),
     "refusals left if no reply may begin as they do": Bound("at least", 0.8),
     "depth at which it is found": Bound("at most", 0.8),
     "the worst control frees, of what the direction frees": Bound("at most", 0.2),
