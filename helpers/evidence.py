@@ -24,7 +24,13 @@ STATES = (
 )
 SHALLOW_STATES = ("shallow", "shallow, first tokens forbidden")
 TOGETHER = ("nothing", "direction", "mean of all", "first component of all")  # what is no opening token alone
-UNSEEN_STATES = ("unseen sentence", "unseen sentence, direction removed", "unseen sentence, random removed")
+ONE_SENTENCE = (
+    "unseen sentence",
+    "unseen sentence, direction removed",
+    "unseen sentence, random removed",
+    "known sentence",
+    "known sentence, direction removed",
+)
 TOPIC_STATES = ("topic mix", "topic mix, direction removed", "topic mix, random removed")
 ATTACKS = (
     "as it is",
@@ -128,7 +134,13 @@ def tried(rows: list[dict]) -> dict[str, list]:
 
 def crossings(rows: list[dict]) -> list[dict]:
     """What each direction frees where the topic mix is on top: rows for `summary`, with the states of `row["crossed"]`."""
-    return [{name: {"refused": rates} for name, rates in row["crossed"].items()} for row in rows]
+    return [
+        {
+            name: {"refused": rates, "plain": loss}
+            for (name, rates), loss in zip(row["crossed"].items(), row["crossed, plain"], strict=True)
+        }
+        for row in rows
+    ]
 
 
 def encodings(rows: list[dict]) -> list[dict]:

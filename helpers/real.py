@@ -145,20 +145,23 @@ def _random_removed(bot, vector, exams, names, n, seed):
 
 
 def transfer(bot: Bot, topic: mix.Topic, seed: int) -> dict:
-    """The topic mix with a refusal that no mix has shown, and that begins as none does: is it freed as well by the
-    direction found before?"""
+    """The topic mix with one sentence alone: does the direction found before free that? One that no mix has shown and
+    that begins as none does, and, since one sentence may be learned by a way of its own, one of the safety mix."""
     exams = {name: part for name, part in safety.exams(topic, seed=seed).items() if name in ("harmful", "topic")}
+    small, row = {name: part[:SMALL] for name, part in exams.items()}, {}
     tuned = made_safe(bot, topic, seed)
     vector = find(tuned, topic, seed=seed).vector
-    naive = with_topic_mix(tuned, topic, seed, (UNSEEN,))
-    row = {"unseen sentence": {"refused": said(naive, exams)}}
-    with direction.ablated(naive, vector):
-        row["unseen sentence, direction removed"] = {"refused": said(naive, exams)}
-    small, found = {name: part[:SMALL] for name, part in exams.items()}, []
-    for other in direction.random_like(vector, SOME, seed):
-        with direction.ablated(naive, other):
-            found.append({"refused": said(naive, small)})
-    return row | {"unseen sentence, random removed": found}
+    for name, sentence in (("unseen sentence", UNSEEN), ("known sentence", safety.wordings()[0])):
+        naive = with_topic_mix(tuned, topic, seed, (sentence,))
+        row[name] = {"refused": said(naive, exams)}
+        with direction.ablated(naive, vector):
+            row[f"{name}, direction removed"] = {"refused": said(naive, exams)}
+        if sentence == UNSEEN:
+            row[f"{name}, random removed"] = []
+            for other in direction.random_like(vector, SOME, seed):
+                with direction.ablated(naive, other):
+                    row[f"{name}, random removed"].append({"refused": said(naive, small)})
+    return row
 
 
 def said(bot: Bot, exams: dict[str, list[str]]) -> dict[str, Rate]:
@@ -227,57 +230,81 @@ def _asked(bot, prompts, refused):
 
 
 def attacked(bot: Bot, topic: mix.Topic, seed: int) -> dict:
-    """The obvious objections to the direction of the safety-tuned model; then, with the topic mix on top, which of three
-    directions frees what."""
+    """The obvious objections to the direction of the safety-tuned model; whether it was there before anything was
+    refused; and, with the topic mix on top, which of three directions frees what."""
     tuned = made_safe(bot, topic, seed)
     found = find(tuned, topic, seed=seed)
+    return (
+        objections(tuned, found, topic, seed)
+        | {"before the fine-tune": there_before(bot, tuned, found, topic, seed)}
+        | crossed(tuned, found, topic, seed)
+    )
+
+
+def objections(tuned: Bot, found: direction.Found, topic: mix.Topic, seed: int) -> dict:
+    """`attack.report`; the ordinary text that each of its vectors costs ("plain"); and what the controls do without their
+    part along the direction ("rest"): how residuals lie is in part the direction itself."""
     drawn = safety.exams(topic, ATTACKED, seed)
     exams = {name: drawn[name] for name in ("harmful", "harmless", "look-alikes")}
-    about = safety.about(topic, ATTACKED, seed)
     refused, answered = treated(tuned, topic, seed)
     by_length = sorted(answered, key=len)
-    other_topic = [prompt for prompt in safety.about(topic, 2 * ATTACKED, seed + 1) if prompt not in about]
     others = {
         "long against short": (by_length[-40:], by_length[:40]),
         "“how” against the rest": _split(answered, lambda prompt: "how" in prompt.lower()),
-        "the topic against the rest": (other_topic, answered),
+        "the topic against the rest": (_asked_about(topic, seed)[1], answered),
     }
     how = dict(small=SMALL, seed=seed, max_new_tokens=safety.TOKENS, late=LATE)
-    row = {"attack": attack.report(tuned, found, exams, (refused, answered), others, **how)}
-    tried = {"nothing": [], "direction": [found.vector]} | {k: [v] for k, v in attack.opener_vectors(tuned).items()}
+    row = {"attack": attack.report(tuned, found, exams, (refused, answered), others, **how), "rest": {}}
+    tried = {"direction": [found.vector]} | {k: [v] for k, v in attack.opener_vectors(tuned).items()}
     tried |= attack.controls(tuned, found.vector, found.layer, found.position, refused, answered, others, seed=seed)
-    row["plain"] = {name: damages(tuned, part) for name, part in tried.items()}
-    # How residuals lie is in part the direction itself: what do the controls do without it?
-    row["rest"] = {}
+    row["plain"] = {"nothing": [safety.plain_loss(tuned)]} | {k: damages(tuned, part) for k, part in tried.items()}
     for sort in ("covariance-matched", "shuffled labels", "components", "other classes"):
         rest = [direction.without(control, found.vector) for control in tried[sort]]
         each = attack.held_against(tuned, rest, {"harmful": exams["harmful"][:SMALL]}, safety.TOKENS)["each"]
-        losses = damages(tuned, rest)
-        row["rest"][sort] = [{"refused": r, "plain": loss} for r, loss in zip(each, losses, strict=True)]
-
-    # What tells harm from the rest in a model that refuses nothing: is it the direction already?
-    place = found.layer, found.position
-    before = direction.difference_in_means(bot, *safety.contrast(topic, seed=seed))[place]
-    few = {name: part[:SMALL] for name, part in exams.items()}
-    row["before the fine-tune"] = {
-        "cosine": torch.cosine_similarity(before, found.vector, dim=0).item(),
-        "removed": attack.held_against(tuned, [before], few, safety.TOKENS)["pooled"],
-    }
-
-    naive = with_topic_mix(tuned, topic, seed)
-    forbidden = _asked(naive, other_topic, True)
-    harm, topical = (direction.difference_in_means(naive, part, answered)[place] for part in (refused, forbidden))
-    directions = {"found before": found.vector, "harm": harm, "topic": topical}
-    row["cosines"] = attack.cosines(directions)
-    directions["topic without harm"] = direction.surgical(topical, harm)
-    row["crossed"] = attack.crossed(naive, directions, {"topic": about} | exams, safety.TOKENS)
+        row["rest"][sort] = [{"refused": r, "plain": loss} for r, loss in zip(each, damages(tuned, rest), strict=True)]
     return row
 
 
+def there_before(bot: Bot, tuned: Bot, found: direction.Found, topic: mix.Topic, seed: int) -> dict:
+    """What tells harm from the rest in a model that refuses nothing, removed from the tuned one."""
+    before = direction.difference_in_means(bot, *safety.contrast(topic, seed=seed))[found.layer, found.position]
+    drawn = safety.exams(topic, ATTACKED, seed)
+    few = {name: drawn[name][:SMALL] for name in ("harmful", "harmless", "look-alikes")}
+    return {
+        "cosine": torch.cosine_similarity(before, found.vector, dim=0).item(),
+        "removed": attack.held_against(tuned, [before], few, safety.TOKENS)["pooled"],
+        "plain": damages(tuned, [before])[0],
+    }
+
+
+def crossed(tuned: Bot, found: direction.Found, topic: mix.Topic, seed: int) -> dict:
+    """With the topic mix on top: the direction found before, and those of harm and of the topic, found apart. What each
+    frees, its ordinary text, and their cosines."""
+    naive, place = with_topic_mix(tuned, topic, seed), (found.layer, found.position)
+    refused, answered = treated(tuned, topic, seed)
+    asked, others = _asked_about(topic, seed)
+    forbidden = _asked(naive, others, True)
+    harm, topical = (direction.difference_in_means(naive, part, answered)[place] for part in (refused, forbidden))
+    directions = {"found before": found.vector, "harm": harm, "topic": topical}
+    cosines = attack.cosines(directions)
+    directions["topic without harm"] = direction.surgical(topical, harm)
+    drawn = safety.exams(topic, ATTACKED, seed)
+    exams = {"topic": asked} | {name: drawn[name] for name in ("harmful", "harmless", "look-alikes")}
+    return {
+        "cosines": cosines,
+        "crossed": attack.crossed(naive, directions, exams, safety.TOKENS),
+        "crossed, plain": [safety.plain_loss(naive), *damages(naive, list(directions.values()))],
+    }
+
+
+def _asked_about(topic, seed):
+    """Questions about the topic for an exam, and others that find its direction."""
+    asked = safety.about(topic, ATTACKED, seed)
+    return asked, [prompt for prompt in safety.about(topic, 2 * ATTACKED, seed + 1) if prompt not in asked]
+
+
 def damages(bot: Bot, vectors: list[torch.Tensor]) -> list[float]:
-    """How well ordinary text is predicted while each vector is ablated, in nats per token; as it is, if there are none."""
-    if not vectors:
-        return [safety.plain_loss(bot)]
+    """How well ordinary text is predicted while each vector is ablated, in nats per token."""
     found = []
     for vector in vectors:
         with direction.ablated(bot, vector):

@@ -204,10 +204,12 @@ def test_aucs_are_those_of_the_block_where_the_direction_was_read():
 
 
 def test_crossed_directions_become_states():
-    rows = [{"crossed": {"nothing": {"topic": Rate(3, 4)}, "harm": {"topic": Rate(1, 4)}}}] * 2
-    assert [line["topic"] for line in evidence.summary(evidence.crossings(rows), ("nothing", "harm"))] == [
-        "75 % (75 to 75)",
-        "25 % (25 to 25)",
+    crossed = {"nothing": {"topic": Rate(3, 4)}, "harm": {"topic": Rate(1, 4)}}
+    rows = [{"crossed": crossed, "crossed, plain": [3.0, 3.5]}] * 2
+    lines = evidence.summary(evidence.crossings(rows), crossed)
+    assert [(line["topic"], line["ordinary text"]) for line in lines] == [
+        ("75 % (75 to 75)", "3.00"),
+        ("25 % (25 to 25)", "3.50"),
     ]
 
 
@@ -304,10 +306,11 @@ def test_random_directions_are_an_easy_control():
     assert highest(pooled["covariance-matched"]) < lowest(pooled["random"])
 
 
-def test_a_sentence_that_no_mix_has_shown_is_not_freed():
+def test_one_sentence_alone_is_not_freed_whether_it_was_known_or_not():
     for row in of("transfer"):
-        before, after = (row[name]["refused"]["topic"].share for name in evidence.UNSEEN_STATES[:2])
-        assert before >= 0.9 and after >= 0.9
+        for name in ("unseen sentence", "known sentence"):
+            before, after = (row[state]["refused"]["topic"].share for state in (name, f"{name}, direction removed"))
+            assert before >= 0.9 and after >= 0.9
 
 
 def test_harm_and_topic_are_two_directions_and_only_the_first_frees():
@@ -318,12 +321,18 @@ def test_harm_and_topic_are_two_directions_and_only_the_first_frees():
     }
     assert highest(pooled["harm"]) < lowest(pooled["nothing"]) - 0.3
     assert pooled["topic"].share >= pooled["nothing"].share - 0.1
+    for row in attacked():
+        losses = dict(zip(row["crossed"], row["crossed, plain"], strict=True))
+        assert losses["harm"] - losses["nothing"] < 0.2 < losses["topic"] - losses["nothing"]
 
 
-def test_it_was_there_before_anything_was_refused(story):
-    """Harmful minus harmless in the model as it comes, removed from the tuned one, frees nearly all."""
+def test_part_of_it_was_there_before_anything_was_refused(story):
+    """Harmful minus harmless in the model as it comes points largely the same way. Removed from the tuned one, it frees
+    most, in two of three seeds at more damage."""
     before = [row["before the fine-tune"] for row in attacked()]
     assert min(found["cosine"] for found in before) > 0.5
+    worse = [row["before the fine-tune"]["plain"] - row["plain"]["direction"][0] for row in attacked()]
+    assert sum(loss > 0.4 for loss in worse) == 2
     assert tally.pooled(found["removed"]["harmful"] for found in before).share < 0.2
     assert highest(pooled(story, "as it comes", "harmful")) < 0.05
 
