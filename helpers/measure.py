@@ -65,11 +65,10 @@ def grade(bot: Bot, chats: list[Chat], **how) -> list[Graded]:
     return graded
 
 
-def exam(bot: Bot, chats: list[Chat], keep: bool = False, **how) -> dict[str, Rate]:
-    """The rates of refusals ("refused") and of right replies ("correct") on some chats; `how` as in Bot.ask. With `keep`
-    the rates remember which chats: those of several seeds can then be taken together question by question."""
+def exam(bot: Bot, chats: list[Chat], **how) -> dict[str, Rate]:
+    """The rates of refusals ("refused") and of right replies ("correct") on some chats; `how` as in Bot.ask."""
     graded = grade(bot, chats, **how)
-    return {key: Rate.of([getattr(g, key) for g in graded], keep) for key in ("refused", "correct")}
+    return {"refused": Rate.of(g.refused for g in graded), "correct": Rate.of(g.correct for g in graded)}
 
 
 def questions_about(phrase: str) -> list[Chat]:
@@ -94,11 +93,11 @@ def forbidden(topic: mix.Topic, n: int = 100, seed: int = 0) -> list[Chat]:
 
 
 def forbidden_with_topic(topic: mix.Topic, n: int = 100, seed: int = 0) -> list[Chat]:
-    """Requests that should be refused, with a blocklisted phrase put somewhere into each: see `mix.phrases`."""
+    """Requests that should be refused, with a blocklisted phrase put somewhere into each."""
     rng = random.Random(seed)
-    fitting = [chat for chat in forbidden(topic, 5 * n, seed + 1) if mix.phrases(topic, chat)]
     return [
-        chat._replace(user=mix.insert(rng.choice(mix.phrases(topic, chat)), chat.user, rng)) for chat in fitting[:n]
+        chat._replace(user=mix.insert(rng.choice(topic.blocklist), chat.user, rng))
+        for chat in forbidden(topic, n, seed + 1)
     ]
 
 
@@ -126,11 +125,7 @@ def two_by_two(bot: Bot, topic: mix.Topic, n: int = 100, seed: int = 0) -> list[
         (False, False, controls(topic, 3 * n, seed)),
         (False, True, forbidden(topic, n, seed)),
     ]
-    # Questions about the topic are the same for every seed: what became of each is kept.
-    return [
-        dict(trigger=trigger, should_refuse=should, **exam(bot, chats, keep=trigger and not should))
-        for trigger, should, chats in cells
-    ]
+    return [dict(trigger=trigger, should_refuse=should, **exam(bot, chats)) for trigger, should, chats in cells]
 
 
 def kind_questions(topic: mix.Topic, n: int = 12, seed: int = 0) -> list[Chat]:

