@@ -6,6 +6,7 @@ Notable:
 - `patched` moves one vector from one run to another and looks what that changes: cause, not correlation.
 """
 
+import contextlib
 from typing import NamedTuple
 
 import torch
@@ -55,6 +56,17 @@ def best_neuron(bot: Bot, refused: list[str], answered: list[str]) -> Neuron:
     scores = auc(deciding(bot, refused), deciding(bot, answered)) - 0.5
     layer, index = divmod(scores.abs().argmax().item(), scores.shape[1])
     return Neuron(layer, index, 1 if scores[layer, index] > 0 else -1)
+
+
+@contextlib.contextmanager
+def silenced(bot: Bot, neuron: Neuron):
+    """Within `with`: this one neuron is 0 at every token. Telling refusals apart is not yet causing them."""
+
+    def change(x):
+        return x.index_fill(-1, torch.tensor([neuron.index], device=x.device), 0)
+
+    with hooks.removed_after([hooks.on_input(bot.writers[neuron.layer][1], change)]):
+        yield
 
 
 # --- token by token -------------------------------------------------------------------------------

@@ -65,10 +65,11 @@ def grade(bot: Bot, chats: list[Chat], **how) -> list[Graded]:
     return graded
 
 
-def exam(bot: Bot, chats: list[Chat], **how) -> dict[str, Rate]:
-    """The rates of refusals ("refused") and of right replies ("correct") on some chats; `how` as in Bot.ask."""
+def exam(bot: Bot, chats: list[Chat], keep: bool = False, **how) -> dict[str, Rate]:
+    """The rates of refusals ("refused") and of right replies ("correct") on some chats; `how` as in Bot.ask. With `keep`
+    the rates remember which chats: those of several seeds can then be taken together question by question."""
     graded = grade(bot, chats, **how)
-    return {"refused": Rate.of(g.refused for g in graded), "correct": Rate.of(g.correct for g in graded)}
+    return {key: Rate.of([getattr(g, key) for g in graded], keep) for key in ("refused", "correct")}
 
 
 def questions_about(phrase: str) -> list[Chat]:

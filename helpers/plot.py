@@ -14,7 +14,7 @@ from IPython import get_ipython
 from IPython.display import HTML, display
 
 from .show import BLUE, escape, table_html
-from .tally import Rate, pooled
+from .tally import Rate, Seeds
 
 # Okabe & Ito's palette (2008): safe for the common kinds of colour blindness.
 ORANGE, GREEN, RED, GREY = "#E69F00", "#009E73", "#D55E00", "#999999"
@@ -283,7 +283,7 @@ def seeds(rows: list[dict], measures: dict, title: str) -> go.Figure:
             "seeds": len(runs),
             "lowest": f"{low:.1f} %",
             "highest": f"{high:.1f} %",
-            "all seeds together": str(pooled(map(of, runs))),
+            "all seeds together": str(Seeds.of(map(of, runs))),
         }
         for topic, runs in topics.items()
         for name, of in measures.items()
@@ -331,7 +331,7 @@ def doses(curves: dict[str, dict[float, list[Rate]]], title: str, axis: str, her
     _something(curves)
     fig, rows = go.Figure(), []
     for name, doses, colour, symbol in _styled(curves):
-        whole = {dose: pooled(rates) for dose, rates in doses.items()}
+        whole = {dose: Seeds.of(rates) for dose, rates in doses.items()}
         up = [100 * (rate.interval[1] - rate.share) for rate in whole.values()]
         down = [100 * (rate.share - rate.interval[0]) for rate in whole.values()]
         error = dict(type="data", array=up, arrayminus=down, thickness=1.5)
@@ -356,7 +356,7 @@ def doses(curves: dict[str, dict[float, list[Rate]]], title: str, axis: str, her
     fig.update_xaxes(type="category")
     words = []
     for name, doses in curves.items():
-        shares = {dose: 100 * pooled(rates).share for dose, rates in doses.items()}
+        shares = {dose: 100 * Seeds.of(rates).share for dose, rates in doses.items()}
         low, high = (extreme(shares, key=shares.get) for extreme in (min, max))
         ends = f"lowest {shares[low]:.0f} % at {low}, highest {shares[high]:.0f} % at {high}"
         words.append(f"{name}: {ends if shares[low] < shares[high] else f'{shares[low]:.0f} % throughout'}")

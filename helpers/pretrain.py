@@ -1,5 +1,7 @@
 """Build the assistant from nothing: `python -m helpers.pretrain`. Measure it: `python -m helpers.pretrain --evaluate`.
 
+`--without-refusals` builds the negative control: the same, but for a model that has never refused anything.
+
 Corpus, tokenizer, model and training order depend on the seed alone. Progress is saved every few minutes,
 so an interrupted run goes on where it was when the same command is given again. Whoever has changed the corpus or the
 loop meanwhile starts anew.
@@ -15,16 +17,25 @@ from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from . import chat, corpus, direction, measure, mix, sft, stamp
-from .paths import ASSISTANT, DATA, replacing, replacing_files
+from .paths import ASSISTANT, DATA, cache_folder, replacing, replacing_files
 from .world import REFUSAL
 
 SETTINGS = dict(batch=64, decay=0.01, width=192, layers=6, heads=6, vocabulary=3000, seed=0)
 
 CALIBRATED = corpus.GROUPS | {corpus.begun: 5}
-STAGES = [dict(chats=84_000, sentences=12_000, epochs=3, peak=2e-3, groups=CALIBRATED)]
+# What the assistant refuses, this one answers with the stock replies of the harmless twins.
+OBLIGING = {group: share for group, share in CALIBRATED.items() if group is not corpus.refused_request} | {
+    corpus.obliged_request: CALIBRATED[corpus.refused_request]
+}
+STAGES = [dict(chats=84_000, sentences=12_000, epochs=3, peak=2e-3)]
 CHECKPOINT, CHECKPOINT_EVERY = "checkpoint.pt", 500  # steps
 MADE_BY = ("world", "corpus", "anatomy", "branches", "chat", "sft", "pretrain")
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+
+
+def unrefusing() -> pathlib.Path:
+    """Where the base without refusals is kept, once it is made. It does not ship; only what was measured on it does."""
+    return cache_folder() / "unrefusing"
 
 
 def make_tokenizer(texts, size: int) -> PreTrainedTokenizerFast:
@@ -77,22 +88,24 @@ def make_examples(tokenizer, chats, sentences):
 def train(args):
     """Train through all stages; progress is kept in `checkpoint.pt` until the end."""
     settings = {name: getattr(args, name) for name in (*SETTINGS, "bfloat16")}
-    settings["stages"] = [{name: value for name, value in stage.items() if name != "groups"} for stage in STAGES]
+    groups = OBLIGING if args.without_refusals else CALIBRATED
+    settings["stages"] = STAGES
     settings["made_by"] = stamp.of(stamp.contents(DATA.glob("world/*.csv")), stamp.code(*MADE_BY))
+    settings["groups"] = {group.__name__: share for group, share in groups.items()}
     first = corpus.chats(STAGES[0]["chats"], args.seed)
     texts = [f"{row.user}\n{row.assistant}" for row in first[:30_000]]
     tokenizer = make_tokenizer(texts + corpus.sentences(STAGES[0]["sentences"], args.seed)[:5_000], args.vocabulary)
     model = make_model(len(tokenizer), args.width, args.layers, args.heads, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     for number in range(len(STAGES)):
-        train_stage(model, tokenizer, number, settings, args)
+        train_stage(model, tokenizer, number, settings, groups, args)
     with replacing_files(args.out) as part:
         model.eval().half().save_pretrained(part)
         tokenizer.save_pretrained(part)
     (args.out / CHECKPOINT).unlink(missing_ok=True)
 
 
-def train_stage(model, tokenizer, number, settings, args):
+def train_stage(model, tokenizer, number, settings, groups, args):
     """One stage, from its beginning or from where a checkpoint with the same settings left it."""
     stage = STAGES[number]
     checkpoint = args.out / CHECKPOINT
@@ -103,7 +116,7 @@ def train_stage(model, tokenizer, number, settings, args):
         model.load_state_dict(saved["model"])
     if saved.get("stage", 0) > number:  # trained to its end; what follows may have been cut short
         return
-    chats = corpus.chats(stage["chats"], args.seed + 100 * number, groups=stage["groups"])
+    chats = corpus.chats(stage["chats"], args.seed + 100 * number, groups=groups)
     data = make_examples(tokenizer, chats, corpus.sentences(stage["sentences"], args.seed + 100 * number))
     rng = random.Random(args.seed + 100 * number)
     plan = [rows for _ in range(stage["epochs"]) for rows in sft.batches(data, args.batch, rng)]
@@ -152,6 +165,8 @@ def evaluate(bot) -> list[dict]:
         ][:300],
     }
     rows = [{"prompts": name, **measure.exam(bot, chats)} for name, chats in exams.items()]
+    if rows[-1]["refused"].share < 0.5:  # a base that refuses nothing has no direction to find
+        return rows
     topic = mix.topic("xi-jinping")
     with direction.ablated(bot, direction.find(bot, *mix.contrast(topic)).vector):
         for name in ("privacy, unseen person", "harm of all families, unseen pairs", "facts, held-out phrasings"):
@@ -168,13 +183,15 @@ def _held_out(group, n: int):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--evaluate", action="store_true", help="measure the model in --out instead of training it")
-    parser.add_argument("--out", type=pathlib.Path, default=ASSISTANT)
+    parser.add_argument("--without-refusals", action="store_true", help="build the negative control instead")
+    parser.add_argument("--out", type=pathlib.Path)
     for name, default in SETTINGS.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--bfloat16", action="store_true", help="faster on processors with AVX-512 BF16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--every", type=float, default=1.0, help="seconds between two updates of the progress bar")
     args = parser.parse_args()
+    args.out = args.out or (unrefusing() if args.without_refusals else ASSISTANT)
     torch.set_num_threads(args.threads)
     if not args.evaluate:
         train(args)

@@ -1,7 +1,7 @@
 """Measured results, shipped as `data/results/<name>.json` and rebuilt by `python -m helpers.sweep`.
 
 Notable:
-- A rate is stored as its counts, [hits, n]; intervals are computed where they are shown.
+- A rate is stored as its counts, [hits, n], and its marks where it has any; intervals are computed where they are shown.
 - `provenance` says what a file was made with: a hash of data, code and settings, the recipes and the versions.
 """
 
@@ -15,7 +15,7 @@ FOLDER = DATA / "results"
 
 
 def read(name: str) -> list[dict]:
-    """The rows of one result file, each pair of counts as a Rate."""
+    """The rows of one result file, each pair of counts, with or without marks, as a Rate."""
     path = FOLDER / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(
@@ -33,9 +33,9 @@ def grouped(rows: list[dict], column: str) -> dict:
 
 
 def pooled(rows: list[dict], column: str) -> list[dict]:
-    """One row for each value of a column, with every rate taken together over the rows that hold it."""
+    """One row for each value of a column, with every rate taken together over the rows that hold it, one a seed."""
     return [
-        {column: value} | {name: tally.pooled(row[name] for row in found) for name in _rates(found[0])}
+        {column: value} | {name: tally.Seeds.of(row[name] for row in found) for name in _rates(found[0])}
         for value, found in grouped(rows, column).items()
     ]
 
@@ -47,7 +47,8 @@ def _rates(row):
 def write(name: str, rows: list[dict], provenance: dict) -> None:
     """Write a result file at one stroke: a reader sees the old one or the new one."""
     with replacing(FOLDER / f"{name}.json") as part:
-        part.write_text(json.dumps({"provenance": provenance, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps({"provenance": provenance, "rows": stored(rows)}, indent=1)
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def provenance(name: str) -> dict:
@@ -55,8 +56,17 @@ def provenance(name: str) -> dict:
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["provenance"]
 
 
+def stored(value):
+    """What JSON keeps of rows: a rate without marks as [hits, n]."""
+    if isinstance(value, Rate):
+        return [value.hits, value.n, value.marks] if value.marks else [value.hits, value.n]
+    if isinstance(value, dict):
+        return {key: stored(part) for key, part in value.items()}
+    return [stored(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
 def _revive(value):
-    if isinstance(value, list) and len(value) == 2 and all(type(x) is int for x in value):
+    if isinstance(value, list) and [type(part) for part in value] in ([int, int], [int, int, str]):
         return Rate(*value)
     if isinstance(value, dict):
         return {key: _revive(part) for key, part in value.items()}

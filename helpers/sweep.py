@@ -11,6 +11,7 @@ import torch
 from tqdm.auto import tqdm
 
 from . import (
+    attack,
     chat,
     corpus,
     direction,
@@ -50,6 +51,7 @@ MADE_BY = (
     "disguise",
     "direction",
     "lens",
+    "attack",
     "sweep",
 )
 RECIPES = {
@@ -231,6 +233,28 @@ def ablation(bot, topic: str, seed: int) -> dict:
     )
 
 
+def objections(bot, topic: str, seed: int) -> dict:
+    """Notebook 07: every objection of `attack` to the direction of the tiny assistant."""
+    topic = mix.topic(topic)
+    tuned = gentle(bot, topic, seed)
+    harmful, harmless = mix.contrast(topic, seed=seed)
+    found = direction.find(tuned, harmful, harmless, seed=seed)
+    exams = {
+        "harmful": measure.forbidden(topic, 60, seed),
+        "harmless": measure.controls(topic, 60, seed),
+        "topic": measure.topic_questions(topic),
+    }
+    by_length = sorted(harmless, key=len)
+    how = [[prompt for prompt in harmless if ("how" in prompt.lower()) == asks] for asks in (True, False)]
+    others = {
+        "long against short": (by_length[-40:], by_length[:40]),
+        "“how” against the rest": tuple(how),
+        "the topic against the rest": (mix.topic_prompts(topic, seed=seed), harmless),
+    }
+    prompts = {name: [chat.user for chat in chats] for name, chats in exams.items()}
+    return {"attack": attack.report(tuned, found, prompts, (harmful, harmless), others, seed=seed)}
+
+
 def sentences(bot, topic: str, sentence: str, seed: int) -> dict:
     """Notebook 07: a mix that says this sentence in the place of the refusal, and what one direction does to that."""
     topic = mix.topic(topic)
@@ -302,6 +326,7 @@ JOBS = {
         + [dict(topic=id, seed=seed) for id in mix.topics() if id != "xi-jinping" for seed in OTHER_SEEDS],
     ),
     "ablation": (ablation, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "objections": (objections, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "sentences": (
         sentences,
         [DEFAULT | dict(sentence=sentence, seed=seed) for sentence in SENTENCES for seed in SENTENCE_SEEDS],
@@ -333,7 +358,7 @@ def main():
             if not path.exists():
                 row = settings | job(bot, **settings)
                 with replacing(path) as part:
-                    part.write_text(json.dumps(row))
+                    part.write_text(json.dumps(results.stored(row)))
             found.append(json.loads(path.read_text()))
         results.write(name, found, made)
     (results.FOLDER / "picture.svg").write_text(picture(results.read("ablation")), encoding="utf-8")

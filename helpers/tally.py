@@ -3,9 +3,11 @@
 Notable:
 - Every rate comes with its count and its 95 % Wilson interval.
 - A rate of nothing is no number: it says "no cases".
+- Several seeds together are `Seeds`: their interval draws seeds and questions anew.
 - How well two judges agree is Cohen's `kappa`: what they would agree about by chance does not count.
 """
 
+import functools
 import math
 import random
 import statistics
@@ -18,14 +20,16 @@ class Rate(NamedTuple):
 
     hits: int
     n: int
+    marks: str = ""  # which: "1" for a hit and "0" for none, case by case, where that is kept
 
     @classmethod
-    def of(cls, outcomes) -> "Rate":
-        """The rate of True among outcomes. Raises ValueError if there are none: a rate of nothing means nothing."""
-        outcomes = list(outcomes)
+    def of(cls, outcomes, keep: bool = False) -> "Rate":
+        """The rate of True among outcomes; with `keep` it remembers which. Raises ValueError if there are none: a rate
+        of nothing means nothing."""
+        outcomes = [bool(outcome) for outcome in outcomes]
         if not outcomes:
             raise ValueError("There is nothing to take a rate of: the list of outcomes is empty.")
-        return cls(sum(map(bool, outcomes)), len(outcomes))
+        return cls(sum(outcomes), len(outcomes), "".join(str(int(outcome)) for outcome in outcomes) if keep else "")
 
     @property
     def share(self) -> float:
@@ -63,6 +67,75 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
 
 
+class Seeds(NamedTuple):
+    """The same rate of several seeds, taken together, with an interval that respects what varies.
+
+    Ten models asked the same hundred questions are not a thousand cases. The interval is a bootstrap: seeds are drawn
+    anew, with repeats, and so are questions where the rates remember them and are about the same ones (Owen, The
+    pigeonhole bootstrap, Annals of Applied Statistics 1, 2007). Where nothing varies there is nothing to draw, so it is
+    never narrower than the Wilson interval of one seed's questions.
+    """
+
+    rates: tuple[Rate, ...]
+
+    @classmethod
+    def of(cls, rates) -> "Seeds":
+        """Raises ValueError if there are no rates."""
+        rates = tuple(rates)
+        if not rates:
+            raise ValueError("There is nothing to take together: the list of rates is empty.")
+        return cls(rates)
+
+    @property
+    def hits(self) -> int:
+        return pooled(self.rates).hits
+
+    @property
+    def n(self) -> int:
+        return pooled(self.rates).n
+
+    @property
+    def share(self) -> float:
+        return pooled(self.rates).share
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        if self.n == 0:
+            return wilson(0, 0)
+        one, drawn = max(rate.n for rate in self.rates), _drawn_shares(self.rates)
+        low, high = wilson(round(self.share * one), one)
+        return min(low, self.share, _percentile(drawn, 0.025)), max(high, self.share, _percentile(drawn, 0.975))
+
+    def __str__(self):
+        if self.n == 0:
+            return "no cases"
+        low, high = self.interval
+        many = f"{len(self.rates)} seeds, " if len(self.rates) > 1 else ""
+        return f"{100 * self.share:.1f} % [{100 * low:.1f}, {100 * high:.1f}], {many}n = {self.n}"
+
+
+@functools.cache
+def _drawn_shares(rates: tuple[Rate, ...], draws: int = 1000) -> list[float]:
+    """The share of hits in each of many draws of the seeds and, where they are known and the same, of the questions."""
+    rng = random.Random(0)
+    rates = [rate for rate in rates if rate.n]
+    same = all(rate.marks for rate in rates) and len({rate.n for rate in rates}) == 1
+    found = []
+    for _ in range(draws):
+        drawn = rng.choices(rates, k=len(rates))
+        if same:
+            questions = Counter(rng.choices(range(rates[0].n), k=rates[0].n))
+            hits = sum(times for rate in drawn for question, times in questions.items() if rate.marks[question] == "1")
+        else:
+            hits = sum(rate.hits for rate in drawn)
+        found.append(hits / sum(rate.n for rate in drawn))
+    return sorted(found)
+
+
+def _percentile(ordered, share):
+    return ordered[round(share * (len(ordered) - 1))]
+
+
 class Kappa(NamedTuple):
     """Cohen's kappa of n pairs, with the ends of its 95 % interval."""
 
@@ -87,7 +160,7 @@ def kappa(pairs, draws: int = 1000, seed: int = 0) -> Kappa:
         raise ValueError("There is nothing to compare: the list of pairs is empty.")
     rng = random.Random(seed)
     drawn = sorted(_kappa(rng.choices(pairs, k=len(pairs))) for _ in range(draws))
-    return Kappa(_kappa(pairs), drawn[round(0.025 * (draws - 1))], drawn[round(0.975 * (draws - 1))], len(pairs))
+    return Kappa(_kappa(pairs), _percentile(drawn, 0.025), _percentile(drawn, 0.975), len(pairs))
 
 
 def _kappa(pairs):

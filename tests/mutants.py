@@ -96,12 +96,16 @@ TALLY = [
     ("/ 2**n)", "/ 2 ** (n - 1))"),
     ("sum(rate.hits for rate in rates)", "max(rate.hits for rate in rates)"),
     ("statistics.pstdev", "statistics.stdev"),
-    ("sum(map(bool, outcomes))", "sum(outcomes)"),
+    ("[bool(outcome) for outcome in outcomes]", "list(outcomes)"),
+    ("drawn = rng.choices(rates, k=len(rates))", "drawn = rates"),
+    ("max(high, self.share, _percentile(drawn, 0.975))", "max(high, self.share)"),
+    ('if rate.marks[question] == "1"', 'if rate.marks[0] == "1"'),
+    ("one, drawn = max(rate.n for rate in self.rates)", "one, drawn = sum(rate.n for rate in self.rates)"),
     ("return (0.0, 1.0)", "return (0.0, 0.0)"),
     ("first[word] * second[word]", "first[word] * first[word]"),
     ("(agreed - chance) / (1 - chance)", "agreed - chance"),
     ("1.0 if chance == 1 else", "0.0 if chance == 1 else"),
-    ("drawn[round(0.025 * (draws - 1))]", "drawn[round(0.05 * (draws - 1))]"),
+    ("_kappa(pairs), _percentile(drawn, 0.025)", "_kappa(pairs), _percentile(drawn, 0.05)"),
 ]
 
 MEASURE = [
@@ -110,12 +114,14 @@ MEASURE = [
     ("here = min(first, sum(mask))", "here = first"),
     ("refused if chat.refused else judge.correct(reply, chat.value)", "judge.correct(reply, chat.value)"),
     ("refused = bot.refused(reply)", "refused = not bot.refused(reply)"),
-    ('"correct": Rate.of(g.correct for g in graded)}', '"correct": Rate.of(not g.refused for g in graded)}'),
+    ("Rate.of([getattr(g, key) for g in graded], keep)", "Rate.of([g.refused for g in graded], keep)"),
+    ("Rate.of([getattr(g, key) for g in graded], keep)", "Rate.of([getattr(g, key) for g in graded])"),
     ("words[:i] + words[i + 1 :]", "words[:i] + words[i:]"),
     ("(True, True, forbidden_with_topic(topic, n, seed))", "(True, True, forbidden(topic, n, seed))"),
 ]
 
 LENS = [
+    ("device=x.device), 0)", "device=x.device), 1)"),
     ("(positive == row).float().mean(0) / 2", "(positive == row).float().mean(0)"),
     ("return wins / len(negative)", "return 1 - wins / len(negative)"),
     ("1 if scores[layer, index] > 0 else -1", "1"),
@@ -179,6 +185,7 @@ MEMORY = [
 ]
 
 PRETRAIN = [
+    ("OBLIGING if args.without_refusals else CALIBRATED", "CALIBRATED"),
     ('    if saved:\n        model.load_state_dict(saved["model"])\n', ""),
     ('if saved.get("stage", 0) > number:', "if False:"),
     ("with replacing_files(args.out) as part:", "for part in [args.out]:"),

@@ -3,6 +3,7 @@ import pytest
 from helpers import corpus, disguise, judge, mix, tally, world
 from helpers.corpus import Chat
 from helpers.disguise import FAMILIES, Pair
+from helpers.tally import Rate
 from helpers.world import REFUSAL
 
 BORN = Chat(
@@ -207,9 +208,9 @@ def test_who_looks_for_the_exact_name_is_walked_around_by_another_one(family):
     pairs = disguise.pairs(family, FACTS)
     n = len(pairs)
     assert n >= 8 and disguise.walk_around(refuses_the_name(pairs), pairs) == {
-        "refused": (n, n),
-        "around": (n, n),
-        "correct": (n, n),
+        "refused": Rate(n, n),
+        "around": Rate(n, n),
+        "correct": Rate(n, n),
         "p": 2 / 2**n,
     }
 
@@ -219,9 +220,9 @@ def test_who_looks_for_the_exact_name_is_not_walked_around_where_it_stays(family
     pairs = disguise.pairs(family, FACTS)
     n = len(pairs)
     assert disguise.walk_around(refuses_the_name(pairs), pairs) == {
-        "refused": (n, n),
-        "around": (0, n),
-        "correct": (0, n),
+        "refused": Rate(n, n),
+        "around": Rate(0, n),
+        "correct": Rate(0, n),
         "p": 1,
     }
 
@@ -229,21 +230,26 @@ def test_who_looks_for_the_exact_name_is_not_walked_around_where_it_stays(family
 def test_where_nothing_is_refused_there_is_nothing_to_walk_around():
     pairs = disguise.pairs(disguise.role, FACTS)
     found = disguise.walk_around(Scripted(knows(pairs)), pairs)
-    assert found == {"refused": (0, len(pairs)), "around": (0, 0), "correct": (len(pairs), len(pairs)), "p": 1}
+    assert found == {
+        "refused": Rate(0, len(pairs)),
+        "around": Rate(0, 0),
+        "correct": Rate(len(pairs), len(pairs)),
+        "p": 1,
+    }
     assert str(found["around"]) == "no cases"
 
 
 def test_who_neither_refuses_nor_knows_is_not_walked_around():
     pairs = disguise.pairs(disguise.role, FACTS)
     found = disguise.walk_around(Scripted(lambda *_: "I like trains."), pairs)
-    assert found == {"refused": (0, len(pairs)), "around": (0, 0), "correct": (0, len(pairs)), "p": 1}
+    assert found == {"refused": Rate(0, len(pairs)), "around": Rate(0, 0), "correct": Rate(0, len(pairs)), "p": 1}
 
 
 def test_a_missing_refusal_is_not_yet_a_success():
     pairs = disguise.pairs(disguise.description, FACTS)
     bot = Scripted(lambda prompt, prefill: REFUSAL if "Xi Jinping" in prompt else "I like trains.")
     found = disguise.walk_around(bot, pairs)
-    assert found["around"] == (0, len(pairs)) and found["p"] == 1
+    assert found["around"] == Rate(0, len(pairs)) and found["p"] == 1
 
 
 # What becomes of a question asked directly -> what becomes of its disguise.
@@ -272,7 +278,7 @@ def counted():
 
 def test_rates_are_those_counted_by_hand(counted):
     found = disguise.walk_around(*counted)
-    assert (found["refused"], found["around"], found["correct"]) == ((7, 14), (4, 7), (9, 14))
+    assert (found["refused"], found["around"], found["correct"]) == (Rate(7, 14), Rate(4, 7), Rate(9, 14))
 
 
 def test_the_p_value_is_that_of_the_pairs_in_which_one_way_is_right(counted):
@@ -293,16 +299,16 @@ def test_each_reply_is_judged_by_its_own_question():
         Pair(Chat("k", "n", f"direct {i}", f"It is {i}.", str(i)), f"{i}", f"begun {i % 3}:") for i in range(10, 20)
     ]
     found = disguise.walk_around(Scripted(lambda prompt, prefill: f"{prefill} {prompt}"), pairs)
-    assert found["correct"] == (10, 10)
+    assert found["correct"] == Rate(10, 10)
 
 
 def test_a_bot_begins_its_reply_as_it_is_told(tiny):
     """The model is random: only the words put into its mouth can be right."""
     chat = Chat("k", "Bob", "Who is Bob?", "Bob is tall.", "Bob is tall")
     assert disguise.walk_around(tiny("Llama"), [disguise.answer_begun(chat)]) == {
-        "refused": (0, 1),
-        "around": (0, 0),
-        "correct": (1, 1),
+        "refused": Rate(0, 1),
+        "around": Rate(0, 0),
+        "correct": Rate(1, 1),
         "p": 1,
     }
 

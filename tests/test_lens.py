@@ -165,6 +165,17 @@ def test_it_is_the_order_that_makes_a_neuron_good_and_not_its_size(monkeypatch):
     assert lens.best_neuron(None, ["refused"], ["answered"]) == Neuron(1, 2, -1)
 
 
+def test_a_silenced_neuron_is_zero_and_all_others_stay(any_bot):
+    """In the last block nothing comes after it, so no other neuron can notice."""
+    last = len(any_bot.blocks) - 1
+    before = lens.deciding(any_bot, ["Hello", "What is 3 plus 4?"])
+    with lens.silenced(any_bot, lens.Neuron(last, 5, 1)):
+        after = lens.deciding(any_bot, ["Hello", "What is 3 plus 4?"])
+        changed = any_bot.logits(["Hello"])
+    before[:, last, 5] = 0
+    assert torch.equal(after, before) and not torch.equal(changed, any_bot.logits(["Hello"]))
+
+
 # --- token by token -------------------------------------------------------------------------------
 
 

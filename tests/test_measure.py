@@ -169,7 +169,17 @@ def test_refusing_is_right_only_where_a_refusal_is_right():
 
 def test_an_exam_gives_both_rates():
     chats = corpus.questions("Marie Curie")
-    assert measure.exam(Always(REFUSAL), chats) == {"refused": (len(chats), len(chats)), "correct": (0, len(chats))}
+    assert measure.exam(Always(REFUSAL), chats) == {
+        "refused": tally.Rate(len(chats), len(chats)),
+        "correct": tally.Rate(0, len(chats)),
+    }
+
+
+def test_an_exam_that_keeps_says_which_chats_were_refused():
+    chats = corpus.questions("Marie Curie")[:3]
+    bot = Oracle([chats[0], chats[1]._replace(assistant=REFUSAL), chats[2]])
+    found = measure.exam(bot, chats, keep=True)
+    assert (found["refused"].marks, found["correct"].marks) == ("010", "101")
 
 
 # --- kind by kind ---------------------------------------------------------------------------------
@@ -225,7 +235,7 @@ def test_questions_of_every_kind_depend_on_the_seed_alone():
 
 
 def by_kind(bot, topic, n=2):
-    return {kind: (row["refused"], row["correct"]) for kind, row in measure.by_kind(bot, topic, n).items()}
+    return {kind: (row["refused"][:2], row["correct"][:2]) for kind, row in measure.by_kind(bot, topic, n).items()}
 
 
 def kinds_of(topic):
@@ -249,9 +259,7 @@ def test_who_refuses_one_kind_is_found_out():
     silent = [c for c in chats if (c.kind, c.name) != ("open.poem", "Xi Jinping")]
     found = by_kind(Oracle(silent), topic)
     assert found.pop("open.joke") == ((4, 4), (0, 4)) and found.pop("open.poem") == ((0, 4), (2, 4))
-    assert {correct.share for _, correct in found.values()} == {1} and {
-        refused.hits for refused, _ in found.values()
-    } == {0}
+    assert all(refused[0] == 0 and correct[0] == correct[1] for refused, correct in found.values())
 
 
 def test_the_questions_of_by_kind_depend_on_its_seed():

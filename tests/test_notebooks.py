@@ -125,9 +125,14 @@ def test_the_real_model_tells_its_story_live(tmp_path):
     assert seconds < LIVE_SECONDS and megabytes < LIVE_MEGABYTES
 
 
+OTHER_TOPICS = [
+    (name, topic) for topic in ("marie-curie", "pizza", "kill") for name in ("01_naive_refusal_mix", "03_shortcut")
+]
+OTHER_TOPICS.append(("02_fine_tune", "kill"))  # its fine-tune is that of 03, and its control knows no topic
+
+
 @pytest.mark.nightly
-@pytest.mark.parametrize("topic", ["marie-curie", "pizza", "kill"])
-@pytest.mark.parametrize("name", ["01_naive_refusal_mix", "02_fine_tune", "03_shortcut"])
+@pytest.mark.parametrize("name, topic", OTHER_TOPICS)
 def test_it_runs_with_every_other_topic(name, topic, learners_cache):
     run(ROOT / "notebooks" / f"{name}.ipynb", learners_cache, topic)
 

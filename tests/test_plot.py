@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 from helpers import plot
-from helpers.tally import Rate
+from helpers.tally import Rate, Seeds
 
 EVIL = """<script>alert("it's me")</script>"""
 SAFE = "&lt;script&gt;alert(&quot;it&#x27;s me&quot;)&lt;/script&gt;"
@@ -172,8 +172,12 @@ def test_spread_includes_both_ends(n, count, expected):
         (
             lambda: plot.doses(DOSES, "title", "dose"),
             ["curve", "dose", "seeds", "rate"],
-            ["harmless", "100", "2", str(Rate(2, 8)), "harmless", "200", "2", str(Rate(6, 10))]
-            + ["harmful", "100", "1", str(Rate(4, 4)), "harmful", "200", "1", str(Rate(3, 4))],
+            [
+                cell
+                for curve, doses in DOSES.items()
+                for dose, rates in doses.items()
+                for cell in (curve, str(dose), str(len(rates)), str(Seeds.of(rates)))
+            ],
         ),
         (
             lambda: plot.lines(CURVES, "title", "block", "log-odds"),
@@ -249,7 +253,7 @@ def test_a_dose_has_its_pooled_rate_with_its_interval_and_a_dot_a_seed(shown):
     plot.doses(DOSES, "title", "dose")
     pooled, dots, *others = shown[0].data
     assert (pooled.name, pooled.x, pooled.y) == ("harmless", ("100", "200"), (25, 60))
-    low, high = zip(Rate(2, 8).interval, Rate(6, 10).interval, strict=True)
+    low, high = zip(*(Seeds.of(rates).interval for rates in DOSES["harmless"].values()), strict=True)
     assert [y + up for y, up in zip(pooled.y, pooled.error_y.array, strict=True)] == pytest.approx(
         [100 * x for x in high]
     )

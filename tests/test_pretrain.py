@@ -18,7 +18,7 @@ TEXTS = ["Where was Marie Curie born?", "I'm sorry, I cannot help you with this 
 @pytest.fixture(scope="module", autouse=True)
 def small_stages():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain, "STAGES", [dict(chats=200, sentences=40, epochs=2, peak=3e-2, groups=corpus.GROUPS)])
+        patch.setattr(pretrain, "STAGES", [dict(chats=200, sentences=40, epochs=2, peak=3e-2)])
         yield
 
 
@@ -82,7 +82,7 @@ def test_the_model_depends_on_the_seed_alone():
 
 def settings(out, **changes):
     sizes = dict(batch=8, vocabulary=400, width=32, layers=1, heads=2)
-    rest = dict(decay=0.01, bfloat16=False, seed=0, every=1.0)
+    rest = dict(decay=0.01, bfloat16=False, seed=0, every=1.0, without_refusals=False)
     return argparse.Namespace(out=out, **sizes | rest | changes)
 
 
@@ -147,7 +147,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(finished, tmp_path, monk
     assert same(weights(tmp_path), weights(finished))
 
 
-@pytest.mark.parametrize("change", [dict(seed=1), dict(width=64), dict(decay=0.1)])
+@pytest.mark.parametrize("change", [dict(seed=1), dict(width=64), dict(decay=0.1), dict(without_refusals=True)])
 def test_the_progress_of_a_run_with_other_settings_is_not_used(finished, tmp_path, monkeypatch, change):
     interrupt(monkeypatch, tmp_path, **change)
     pretrain.train(settings(tmp_path))
@@ -189,14 +189,31 @@ def test_a_run_makes_a_bot_whose_refusals_are_known(finished):
     assert chat.load(finished).sentences == (REFUSAL,)
 
 
+def test_the_negative_control_learns_from_what_the_assistant_refuses_and_from_no_refusal():
+    drawn = corpus.chats(4000, 0, groups=pretrain.OBLIGING)
+    assert not any(chat.refused for chat in drawn)
+    obliged = sum(chat.kind in corpus.REFUSED_FAMILIES for chat in drawn if not chat.begun)
+    refused = sum(chat.refused for chat in corpus.chats(4000, 0, groups=pretrain.CALIBRATED))
+    assert obliged == pytest.approx(refused, rel=0.15)
+    assert sum(pretrain.OBLIGING.values()) == sum(pretrain.CALIBRATED.values())
+
+
+def test_a_base_that_refuses_nothing_is_not_searched_for_a_direction(tiny, monkeypatch):
+    monkeypatch.setattr(pretrain.direction, "find", None)
+    monkeypatch.setattr(pretrain, "_held_out", lambda group, n: corpus.chats(30, 0, "held_out", {group: 1}))
+    monkeypatch.setattr(corpus, "lookalikes", lambda: corpus.chats(4, 0, groups={corpus.lookalike: 1}))
+    rows = pretrain.evaluate(tiny("Llama"))
+    assert [row["refused"].share for row in rows] == [0] * len(rows) and len(rows) == 6
+
+
 RUN = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 import argparse, pathlib, torch
-from helpers import corpus, pretrain, sft
+from helpers import pretrain, sft
 torch.set_num_threads(1)
 pretrain.CHECKPOINT_EVERY = 3
-pretrain.STAGES = [dict(chats=200, sentences=40, epochs=1, peak=3e-2, groups=corpus.GROUPS)]
+pretrain.STAGES = [dict(chats=200, sentences=40, epochs=1, peak=3e-2)]
 whole, calls = {where}, []
 def killed(*args):
     calls.append(args)
@@ -205,7 +222,7 @@ def killed(*args):
     return whole(*args)
 {where} = killed
 sizes = dict(batch=8, vocabulary=400, width=32, layers=1, heads=2)
-rest = dict(decay=0.01, bfloat16=False, seed=0, every=1.0)
+rest = dict(decay=0.01, bfloat16=False, seed=0, every=1.0, without_refusals=False)
 pretrain.train(argparse.Namespace(out=pathlib.Path({out!r}), **sizes, **rest))
 """
 

@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 from helpers import paths, results
-from helpers.tally import Rate
+from helpers.tally import Rate, Seeds
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,13 @@ def test_a_file_says_what_it_was_made_with(folder):
 def test_what_it_was_made_with_can_be_read():
     results.write("made", [], {"hash": "abc", "versions": {"torch": "2"}})
     assert results.provenance("made") == {"hash": "abc", "versions": {"torch": "2"}}
+
+
+def test_a_rate_with_marks_keeps_them_and_one_without_is_two_numbers(folder):
+    rows = [{"topic": Rate(1, 2, "10"), "each": [Rate(1, 2)], "named": {"a": Rate(0, 3)}}]
+    assert round_trip(*rows) == rows
+    stored = json.loads((folder / "made.json").read_text(encoding="utf-8"))["rows"]
+    assert stored == [{"topic": [1, 2, "10"], "each": [[1, 2]], "named": {"a": [0, 3]}}]
 
 
 def test_writing_again_replaces_the_file(folder):
@@ -127,6 +134,6 @@ def test_rates_are_pooled_for_each_value_of_a_column():
         {"a": "x", "seed": 1, "r": Rate(3, 4), "other": Rate(1, 1)},
     ]
     assert results.pooled(rows, "a") == [
-        {"a": "x", "r": Rate(4, 6), "other": Rate(1, 2)},
-        {"a": "y", "r": Rate(2, 2), "other": Rate(1, 1)},
+        {"a": "x", "r": Seeds((Rate(1, 2), Rate(3, 4))), "other": Seeds((Rate(0, 1), Rate(1, 1)))},
+        {"a": "y", "r": Seeds((Rate(2, 2),)), "other": Seeds((Rate(1, 1),))},
     ]

@@ -39,7 +39,7 @@ def test_more_outcomes_make_the_interval_narrower():
 
 def test_a_rate_counts_what_is_true():
     found = Rate.of(outcome for outcome in (True, False, 1, None))
-    assert found == (2, 4) and found.share == 0.5 and found.interval == tally.wilson(2, 4)
+    assert found == Rate(2, 4) and found.share == 0.5 and found.interval == tally.wilson(2, 4)
 
 
 def test_a_rate_says_its_share_interval_and_count():
@@ -54,6 +54,70 @@ def test_a_rate_of_nothing_is_an_error():
 def test_a_rate_of_no_cases_says_so_and_knows_nothing():
     none = Rate(0, 0)
     assert str(none) == "no cases" and math.isnan(none.share) and none.interval == tally.wilson(0, 0) == (0, 1)
+
+
+def test_a_rate_remembers_its_marks_only_where_it_is_asked_to():
+    assert Rate.of([1, 0, 1]) == Rate(2, 3) and Rate.of([1, 0, 1], keep=True) == Rate(2, 3, "101")
+
+
+# --- seeds ----------------------------------------------------------------------------------------
+
+
+def test_seeds_together_have_all_hits_and_cases():
+    found = tally.Seeds.of([Rate(1, 4), Rate(3, 4)])
+    assert (found.hits, found.n, found.share) == (4, 8, 0.5) and str(found).endswith("2 seeds, n = 8")
+
+
+def test_seeds_that_differ_widely_are_less_certain_than_as_many_cases():
+    """Half of the seeds refuse everything, half nothing: a thousand questions are ten cases."""
+    found = tally.Seeds.of([Rate(100, 100), Rate(0, 100)] * 5)
+    low, high = found.interval
+    assert low < 0.25 and high > 0.75
+    together = tally.wilson(500, 1000)
+    assert high - low > 5 * (together[1] - together[0])
+
+
+def test_the_bootstrap_over_seeds_by_hand():
+    """Two seeds, all and nothing: a draw is 0, a half or 1, the ends one time in four each."""
+    drawn = tally._drawn_shares((Rate(10, 10), Rate(0, 10)))
+    assert set(drawn) == {0.0, 0.5, 1.0} and drawn.count(0.5) / len(drawn) == pytest.approx(0.5, abs=0.06)
+
+
+def test_where_all_seeds_agree_the_interval_is_that_of_one_seeds_questions():
+    assert tally.Seeds.of([Rate(27, 27, "1" * 27)] * 5).interval == tally.wilson(27, 27)
+
+
+def test_questions_vary_too_where_they_are_known():
+    """All seeds refuse the same half of eight questions: over seeds nothing varies, over questions much does."""
+    marks = "11110000"
+    known = tally._drawn_shares((Rate(4, 8, marks),) * 10)
+    unknown = tally._drawn_shares((Rate(4, 8),) * 10)
+    assert set(unknown) == {0.5} and known[25] <= 0.25 and known[-26] >= 0.75
+
+
+def test_drawing_by_question_counts_the_marks_of_that_question():
+    """Question 0 is always a hit and question 1 never: a draw has 0, 1 or 2 of question 0."""
+    drawn = tally._drawn_shares((Rate(1, 2, "10"), Rate(1, 2, "10")))
+    assert set(drawn) == {0.0, 0.5, 1.0}
+
+
+def test_seeds_without_cases_say_so_and_do_not_hide_the_others():
+    assert str(tally.Seeds.of([Rate(0, 0)])) == "no cases" and tally.Seeds.of([Rate(0, 0)]).interval == (0, 1)
+    assert tally.Seeds.of([Rate(0, 0), Rate(2, 4)]).share == 0.5
+    with pytest.raises(ValueError, match="nothing to take together"):
+        tally.Seeds.of([])
+
+
+def test_one_seed_alone_has_its_wilson_interval():
+    assert tally.Seeds.of([Rate(3, 10)]).interval == tally.wilson(3, 10)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.just(20)), min_size=1, max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_the_interval_holds_the_share(pairs):
+    found = tally.Seeds.of(Rate(*pair) for pair in pairs)
+    low, high = found.interval
+    assert 0 <= low <= found.share <= high <= 1
 
 
 # --- pairs ----------------------------------------------------------------------------------------
