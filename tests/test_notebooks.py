@@ -93,7 +93,7 @@ def test_it_runs_as_shipped(path, learners_cache):
     for cell in notebook.cells:
         if "widgets." in cell.source:
             assert re.search("<table|In words", without_widgets(cell)), "nothing is left of this panel on paper"
-    assert megabytes < (2 * MEGABYTES if path.stem.startswith("09") else MEGABYTES)  # where SmolLM2 is installed
+    assert megabytes < (2 if path.stem[:2] in ("07", "09") else 1) * MEGABYTES  # these load SmolLM2 where it is there
 
 
 @pytest.mark.nightly
