@@ -198,6 +198,15 @@ def test_the_negative_control_learns_from_what_the_assistant_refuses_and_from_no
     assert sum(pretrain.OBLIGING.values()) == sum(pretrain.CALIBRATED.values())
 
 
+def test_without_refusals_none_is_trained_on(tmp_path, monkeypatch):
+    seen, made = [], pretrain.make_examples
+    monkeypatch.setattr(
+        pretrain, "make_examples", lambda tok, chats, texts: seen.extend(chats) or made(tok, chats, texts)
+    )
+    pretrain.train(settings(tmp_path, without_refusals=True))
+    assert len(seen) == 200 and not any(chat.refused for chat in seen)
+
+
 def test_a_base_that_refuses_nothing_is_not_searched_for_a_direction(tiny, monkeypatch):
     monkeypatch.setattr(pretrain.direction, "find", None)
     monkeypatch.setattr(pretrain, "_held_out", lambda group, n: corpus.chats(30, 0, "held_out", {group: 1}))
