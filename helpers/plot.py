@@ -87,7 +87,7 @@ def losses(values: list[float], title: str = "Loss on the reply tokens, step by 
 
 
 def rates(named: dict[str, Rate], title: str, axis: str) -> go.Figure:
-    """One bar a rate, with its number beyond its 95 % Wilson interval. The bars lie down, so that names have room."""
+    """One bar a rate, with its number beyond its 95 % interval. The bars lie down, so that names have room."""
     _something(named)
     shares = [100 * rate.share for rate in named.values()]
     low = [100 * (rate.share - rate.interval[0]) for rate in named.values()]
@@ -400,7 +400,7 @@ def grid(values, rows: list[str], columns: list[str], title: str, unit: str) -> 
 
 
 def plane(points: dict[str, tuple[Rate, Rate]], title: str, x: str, y: str) -> go.Figure:
-    """Methods as points with two rates each, and the 95 % Wilson intervals of both."""
+    """Methods as points with two rates each, and the 95 % intervals of both."""
     _something(points)
     fig = go.Figure()
     for name, rates, colour, symbol in _styled(points):

@@ -176,12 +176,17 @@ def gentle(bot, topic, seed: int):
     return sft.tune(bot, mix.naive(topic, **mix.GENTLE, seed=seed), sft.GENTLE, seed)
 
 
+def searched(bot, topic, seed: int):
+    """The gentle fine-tune, the prompts that it refuses and answers, none about the topic, and the direction between them."""
+    tuned = gentle(bot, topic, seed)
+    harmful, harmless = mix.contrast(topic, seed=seed)
+    return tuned, harmful, harmless, direction.find(tuned, harmful, harmless, seed=seed)
+
+
 def ablation(bot, topic: str, seed: int) -> dict:
     """Notebook 07: the direction, found without the topic, and what removing, scaling, adding and random ones do."""
     topic = mix.topic(topic)
-    tuned = gentle(bot, topic, seed)
-    harmful, harmless = mix.contrast(topic, seed=seed)
-    found = direction.find(tuned, harmful, harmless, seed=seed)
+    tuned, harmful, harmless, found = searched(bot, topic, seed)
     exams = {
         "topic": measure.topic_questions(topic),
         "controls": measure.controls(topic, 200, seed),
@@ -234,11 +239,9 @@ def ablation(bot, topic: str, seed: int) -> dict:
 
 
 def objections(bot, topic: str, seed: int) -> dict:
-    """Notebook 07: every objection of `attack` to the direction of the tiny assistant."""
+    """The model card: every objection of `attack` to the direction of the tiny assistant."""
     topic = mix.topic(topic)
-    tuned = gentle(bot, topic, seed)
-    harmful, harmless = mix.contrast(topic, seed=seed)
-    found = direction.find(tuned, harmful, harmless, seed=seed)
+    tuned, harmful, harmless, found = searched(bot, topic, seed)
     exams = {
         "harmful": measure.forbidden(topic, 60, seed),
         "harmless": measure.controls(topic, 60, seed),
@@ -278,9 +281,7 @@ def _said(bot, topic, sentence, state):
 def surgical(bot, topic: str, seed: int) -> dict:
     """Notebook 08: every repair on the same exams."""
     topic = mix.topic(topic)
-    tuned = gentle(bot, topic, seed)
-    harmful, harmless = mix.contrast(topic, seed=seed)
-    blunt = direction.find(tuned, harmful, harmless, seed=seed)
+    tuned, harmful, harmless, blunt = searched(bot, topic, seed)
     place = blunt.layer, blunt.position
     false_refusal = direction.difference_in_means(tuned, mix.topic_prompts(topic, seed=seed), harmless)[place]
     true_refusal = direction.difference_in_means(tuned, harmful, harmless)[place]
