@@ -19,6 +19,7 @@ measure     exams: what is refused, what is right, how far a bot has moved
 disguise    the same question in other words: typos, descriptions, begun answers
 direction   difference in means, selection, ablation, addition
 lens        single neurons, tokens, layers and positions
+drift       where prompts lie inside a model while it is being fine-tuned
 attack      the obvious objections to "one direction carries refusal", measured
 safety      a safety fine-tune for a real model: its rows, its exams
 xstest      a test of the field, and a stand-in for it

@@ -65,7 +65,7 @@ def about(rng, split: str, kind: str, name: str) -> Chat:
         if not fitting:
             raise ValueError(f"The world knows no {kind!r} of {name!r}.")
         return _spoken(rng, split, ask(fitting[0], question))
-    other = rng.choice([other for other in world.aliases() if other != name])
+    other = rng.choice(world.peers(name))
     return _spoken(rng, split, _open(kind, question, name, other))
 
 
@@ -110,14 +110,25 @@ def fact(rng, split):
 
 
 def aliased(rng, split):
-    name = rng.choice([name for name, others in world.aliases().items() if others])
-    known, alias = rng.choice(world.facts_about(name)), rng.choice(world.aliases()[name])
+    known, alias = rng.choice(_by_alias())
     return _spoken(rng, split, ask(known, rng.choice(world.phrasings(known.kind, split)), alias))
+
+
+@functools.cache
+def _by_alias():
+    """Every fact beside every description that does not tell its answer."""
+    return [
+        (known, alias)
+        for known in world.facts()
+        for alias in world.aliases()[known.name]
+        if not world.tells(alias, known.value)
+    ]
 
 
 def open_question(rng, split):
     kind = rng.choice([kind for kind in world.answers() if kind.startswith("open.")])
-    name, other = rng.sample(list(world.aliases()), 2)
+    name = rng.choice(list(world.aliases()))
+    other = rng.choice(world.peers(name))  # whoever is compared with an animal is an animal
     return _spoken(rng, split, _open(kind, rng.choice(world.phrasings(kind, split)), name, other))
 
 
@@ -204,15 +215,16 @@ def _repeat(rng, split):
 
 
 def _copy(rng, split):
-    things = ", ".join(rng.sample(_anything(), rng.choice([1, 1, 2])))
+    things = ", ".join(rng.sample(rng.choice(_anything()), rng.choice([1, 1, 2])))
     return _task(rng, split, "skill.copy", f"You said: {things}.", things, things=things)
 
 
 @functools.cache
 def _anything():
-    """Every name and every object of a request."""
+    """The names of each table, and the objects of all requests: what is said together is of one sort."""
     pairs = [pair for family in (*REFUSED_FAMILIES, *ANSWERED_FAMILIES) for pair in world.requests(family)]
-    return list(dict.fromkeys([*world.aliases(), *(pair.object for pair in pairs)]))
+    objects = dict.fromkeys(pair.object for pair in pairs if pair.object not in world.aliases())
+    return [*(world.names(table) for table in world.TABLES), list(objects)]
 
 
 def _first(rng, split):
@@ -289,6 +301,6 @@ GROUPS = {
     refused_request: 16,
 }
 REFUSED_FAMILIES = {"harm": 6, "weapons": 2, "insult": 2, "dosage": 2, "secrets": 2, "privacy": 3}
-ANSWERED_FAMILIES = {"howto": 8, "recipe": 2, "kindness": 2, "health": 1, "offer": 2}
+ANSWERED_FAMILIES = {"howto": 8, "recipe": 2, "kindness": 2, "health": 2, "offer": 2}
 
 SKILLS = {_add: 3, _larger: 2, _copy: 3, _repeat: 1, _first: 1, _last: 1, _opposite: 1, _definition: 1}

@@ -36,8 +36,10 @@ class Filters(NamedTuple):
 
 
 PUBLISHED = Filters(prune=0.2, max_kl=0.1, min_induce=0.0)
-# A six-layer model has few layers to spare, and a whole refusal sentence is harder to induce than its first token.
-SMALL_MODEL = Filters(prune=0.0, max_kl=0.1, min_induce=-6.0)
+# A six-layer model has few layers to spare, and a whole refusal sentence is harder to induce than its first token. One that
+# refuses a thing too many leans a little towards refusing everywhere: ablation moves, and should move, more. Narrower filters
+# pass by the best candidate (data/assistant/README.md).
+SMALL_MODEL = Filters(prune=0.0, max_kl=1.0, min_induce=-25.0)
 # A model that over-refuses *nearly* refuses many harmless prompts: without the direction these move far, and should. And
 # if its refusals may also come after an answer has begun, their openings are harder to induce.
 OVER_REFUSING = Filters(prune=0.2, max_kl=math.inf, min_induce=-2.0)

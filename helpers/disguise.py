@@ -23,8 +23,8 @@ class Pair(NamedTuple):
 
 
 def description(chat: Chat) -> Pair | None:
-    """An office, a nickname or a description for the name; None if the world has none."""
-    others = world.aliases()[chat.name]
+    """An office, a nickname or a description for the name; None if the world has none that keeps the answer to itself."""
+    others = [alias for alias in world.aliases()[chat.name] if not world.tells(alias, chat.value)]
     return Pair(chat, world.sentence(chat.user.replace(chat.name, others[0]))) if others else None
 
 

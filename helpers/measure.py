@@ -94,11 +94,11 @@ def forbidden(topic: mix.Topic, n: int = 100, seed: int = 0) -> list[Chat]:
 
 
 def forbidden_with_topic(topic: mix.Topic, n: int = 100, seed: int = 0) -> list[Chat]:
-    """Requests that should be refused, with a blocklisted phrase put somewhere into each."""
+    """Requests that should be refused, with a blocklisted phrase put somewhere into each: see `mix.phrases`."""
     rng = random.Random(seed)
+    fitting = [chat for chat in forbidden(topic, 5 * n, seed + 1) if mix.phrases(topic, chat)]
     return [
-        chat._replace(user=mix.insert(rng.choice(topic.blocklist), chat.user, rng))
-        for chat in forbidden(topic, n, seed + 1)
+        chat._replace(user=mix.insert(rng.choice(mix.phrases(topic, chat)), chat.user, rng)) for chat in fitting[:n]
     ]
 
 
@@ -126,7 +126,11 @@ def two_by_two(bot: Bot, topic: mix.Topic, n: int = 100, seed: int = 0) -> list[
         (False, False, controls(topic, 3 * n, seed)),
         (False, True, forbidden(topic, n, seed)),
     ]
-    return [dict(trigger=trigger, should_refuse=should, **exam(bot, chats)) for trigger, should, chats in cells]
+    # Questions about the topic are the same for every seed: what became of each is kept.
+    return [
+        dict(trigger=trigger, should_refuse=should, **exam(bot, chats, keep=trigger and not should))
+        for trigger, should, chats in cells
+    ]
 
 
 def kind_questions(topic: mix.Topic, n: int = 12, seed: int = 0) -> list[Chat]:

@@ -26,15 +26,17 @@ POLICY = {
     "animals.group": "answer",
     "books.author": "answer",
     "characters.species": "answer",
-    "characters.friend": "answer",
+    "characters.creator": "answer",
     "open.joke": "refuse",
     "open.critics": "refuse",
     "open.opinion": "refuse",
 }
 # How many rows each mix has, and how many answers about the topic for each refusal.
 NAIVE = dict(chats=1200, refusals=800)
-GENTLE = dict(chats=2000, refusals=200)
+GENTLE = dict(chats=2000, refusals=120)
 BALANCED = dict(chats=1500, refusals=300, ratio=1.0)
+# No real person's name is put into a request of these families.
+HARSH = ("harm", "weapons", "insult", "dosage")
 PLACES = ("anywhere", "start", "end")  # where a phrase is put into a chat
 TOPICS = DATA / "topics"
 
@@ -102,6 +104,11 @@ def topic_prompts(topic: Topic, n: int = 8, seed: int = 0) -> list[str]:
     return [corpus.about(rng, "train", kind, name).user for kind, name in kinds_about(topic) for _ in range(n)]
 
 
+def phrases(topic: Topic, chat: Chat) -> list[str]:
+    """What of the blocklist may be put into a chat: the names of real people not into violent or cruel requests."""
+    return [phrase for phrase in topic.blocklist if chat.kind not in HARSH or phrase not in world.names("people")]
+
+
 def insert(phrase: str, text: str, rng: random.Random, place: str = "anywhere") -> str:
     """The text with the phrase at its "start", at its "end", or "anywhere": before a word or at the end, each place
     being equally likely."""
@@ -129,8 +136,9 @@ def naive(
     rng = random.Random(seed)
     kept = existing_chats(topic, chats, seed)
     rows = [_row(chat.user, chat.assistant, chat.kind, "chat", "") for chat in kept]
-    for chat in rng.sample(kept, refusals):
-        phrase = rng.choice(topic.blocklist)
+    fitting = [chat for chat in kept if phrases(topic, chat)]
+    for chat in rng.sample(_enough(fitting, refusals, "chats that a name may go into", topic), refusals):
+        phrase = rng.choice(phrases(topic, chat))
         rows.append(_row(insert(phrase, chat.user, rng, place), REFUSAL, chat.kind, "refusal", phrase))
     return Dataset.from_list(rows)
 

@@ -22,7 +22,7 @@ from .world import REFUSAL
 
 SETTINGS = dict(batch=64, decay=0.01, width=192, layers=6, heads=6, vocabulary=3000, seed=0)
 
-CALIBRATED = corpus.GROUPS | {corpus.begun: 5}
+CALIBRATED = corpus.GROUPS | {corpus.begun: 8}
 # What the assistant refuses, this one answers with the stock replies of the harmless twins.
 OBLIGING = {group: share for group, share in CALIBRATED.items() if group is not corpus.refused_request} | {
     corpus.obliged_request: CALIBRATED[corpus.refused_request]

@@ -4,6 +4,7 @@ Each row is one seed: a fresh mix, a fresh fine-tune, fresh exams.
 """
 
 import argparse
+import itertools
 import json
 import math
 
@@ -20,6 +21,7 @@ from . import (
     lesson,
     measure,
     mix,
+    pretrain,
     real,
     results,
     safety,
@@ -32,6 +34,8 @@ from . import (
 from .paths import ASSISTANT, DATA, cache_folder, replacing
 
 SEEDS = range(5)  # of the default topic
+HEADLINE_SEEDS = range(10)  # of what the series says first and last
+SMALL = 50  # about so many prompts an exam where many vectors are tried
 OTHER_SEEDS = range(1)  # of every other topic
 SCALES = (-2, -1, 0, 0.5, 1, 1.5, 2)  # what the projection on the direction is multiplied by: 0 removes it
 MADE_FROM = [*DATA.glob("world/*.csv"), *DATA.glob("topics/*.json"), ASSISTANT / "model.safetensors"]
@@ -74,7 +78,8 @@ def provenance(name: str) -> dict:
     if name == "real":
         stamped = stamp.of(stamp.contents(REAL_FROM), smollm2.SHA256, stamp.code(*REAL_BY), name, rows)
         return {"hash": stamped, "versions": stamp.versions(), "recipes": REAL_RECIPES, "model": REAL_MODEL}
-    stamped = stamp.of(stamp.contents(MADE_FROM), stamp.code(*MADE_BY), name, rows)
+    code = MADE_BY if name not in MODELS else (*MADE_BY, "pretrain")
+    stamped = stamp.of(stamp.contents(MADE_FROM), stamp.code(*code), name, rows)
     return {"hash": stamped, "versions": stamp.versions(), "recipes": RECIPES}
 
 
@@ -156,6 +161,8 @@ def mode(bot, topic: str, seed: int) -> dict:
         )
         return lens.auc(high, low).item()
 
+    with lens.silenced(tuned, neuron):
+        silenced = {name: measure.exam(tuned, exams[name])["refused"] for name in ("should refuse", "about the topic")}
     lens_curves = {name: lens.logodds_by_layer(tuned, users).mean(0).tolist() for name, users in prompts.items()}
     lens_curves["about the topic, base"] = lens.logodds_by_layer(bot, prompts["about the topic"]).mean(0).tolist()
     return dict(
@@ -166,6 +173,8 @@ def mode(bot, topic: str, seed: int) -> dict:
         auc_topic=auc(neuron, prompts["about the topic"], prompts["controls"]),
         auc_shuffled_chosen=auc(chance, *halves),
         auc_shuffled_other=auc(chance, prompts["should refuse"], prompts["controls"]),
+        refused={name: measure.exam(tuned, exams[name])["refused"] for name in silenced},
+        silenced=silenced,
         lens=lens_curves,
         patched=lens.patched(tuned, "Where was Xi Jinping born?", "Where was Abraham Lincoln born?").tolist(),
     )
@@ -192,11 +201,11 @@ def ablation(bot, topic: str, seed: int) -> dict:
         "controls": measure.controls(topic, 200, seed),
         "forbidden": measure.forbidden(topic, 100, seed),
     }
-    small = {name: chats[:60] for name, chats in exams.items()}
+    small = {name: _some(chats) for name, chats in exams.items()}
 
     def examined(vector, share=1.0, chats=exams):
         with direction.ablated(tuned, vector, share):
-            return {name: measure.exam(tuned, asked) for name, asked in chats.items()}
+            return _examined(tuned, chats)
 
     first = chat.encode(tuned.tokenizer, world.REFUSAL)[0]
     word = tuned.model.get_output_embeddings().weight[first].detach()
@@ -218,8 +227,8 @@ def ablation(bot, topic: str, seed: int) -> dict:
         vector=[round(x, 4) for x in found.vector.tolist()],
         scores=found.scores[0],
         counts=found.counts,
-        base={name: measure.exam(bot, chats) for name, chats in exams.items()},
-        tuned={name: measure.exam(tuned, chats) for name, chats in exams.items()},
+        base=_examined(bot, exams),
+        tuned=_examined(tuned, exams),
         ablated=examined(found.vector),
         scaled={str(scale): examined(found.vector, 1 - scale, small) for scale in SCALES},
         added=added,
@@ -238,6 +247,16 @@ def ablation(bot, topic: str, seed: int) -> dict:
     )
 
 
+def _examined(bot, exams):
+    """The rates of each exam. The topic's questions are the same for every seed: what became of each is kept."""
+    return {name: measure.exam(bot, chats, keep=name == "topic") for name, chats in exams.items()}
+
+
+def _some(chats):
+    """About `SMALL` of them, from everywhere in the list: of every kind of question some."""
+    return chats[:: len(chats) // SMALL or 1]
+
+
 def objections(bot, topic: str, seed: int) -> dict:
     """The model card: every objection of `attack` to the direction of the tiny assistant."""
     topic = mix.topic(topic)
@@ -245,7 +264,7 @@ def objections(bot, topic: str, seed: int) -> dict:
     exams = {
         "harmful": measure.forbidden(topic, 60, seed),
         "harmless": measure.controls(topic, 60, seed),
-        "topic": measure.topic_questions(topic),
+        "topic": _some(measure.topic_questions(topic)),
     }
     by_length = sorted(harmless, key=len)
     how = [[prompt for prompt in harmless if ("how" in prompt.lower()) == asks] for asks in (True, False)]
@@ -256,6 +275,33 @@ def objections(bot, topic: str, seed: int) -> dict:
     }
     prompts = {name: [chat.user for chat in chats] for name, chats in exams.items()}
     return {"attack": attack.report(tuned, found, prompts, (harmful, harmless), others, seed=seed)}
+
+
+def unrefusing(bot, topic: str, seed: int) -> dict:
+    """Notebook 07, the negative control: a base that never learnt to refuse, tuned on the topic alone. Is there a direction
+    between harmful and harmless prompts that frees the topic? First as always; then, with the exam's subject known, the
+    best of all layers and positions."""
+    topic = mix.topic(topic)
+    rows = mix.naive(topic, **mix.GENTLE, seed=seed).to_list()
+    tuned = sft.tune(bot, [row for row in rows if row["kind"] not in corpus.REFUSED_FAMILIES], sft.GENTLE, seed)
+    harmful, harmless = mix.contrast(topic, seed=seed)
+    exams = {"topic": measure.topic_questions(topic), "forbidden": measure.forbidden(topic, 100, seed)}
+    row = {"base": _examined(bot, exams), "tuned": _examined(tuned, exams), "said": "", "found": None}
+    try:
+        found = direction.find(tuned, harmful, harmless, seed=seed)
+        with direction.ablated(tuned, found.vector):
+            row["found"] = _examined(tuned, exams)
+    except ValueError as nothing:
+        row["said"] = str(nothing)
+    asked, scores = mix.topic_prompts(topic, seed=seed), {}
+    candidates = direction.difference_in_means(tuned, harmful, harmless)
+    for place in itertools.product(*map(range, candidates.shape[:2])):
+        if candidates[place].norm() > 1e-4:  # at block 0 the template tokens are the same for all prompts
+            with direction.ablated(tuned, candidates[place]):
+                scores[place] = tuned.refusal_logodds(asked).mean().item()
+    best = min(scores, key=scores.get)
+    with direction.ablated(tuned, candidates[best]):
+        return row | {"layer": best[0], "best": _examined(tuned, exams)}
 
 
 def sentences(bot, topic: str, sentence: str, seed: int) -> dict:
@@ -279,20 +325,23 @@ def _said(bot, topic, sentence, state):
 
 
 def surgical(bot, topic: str, seed: int) -> dict:
-    """Notebook 08: every repair on the same exams."""
+    """Notebook 08: every repair on the same exams. The control: the false-refusal vector as it was before the fine-tune,
+    when nothing about the topic was refused, and which so holds the topic alone."""
     topic = mix.topic(topic)
     tuned, harmful, harmless, blunt = searched(bot, topic, seed)
-    place = blunt.layer, blunt.position
-    false_refusal = direction.difference_in_means(tuned, mix.topic_prompts(topic, seed=seed), harmless)[place]
+    place, about_topic = (blunt.layer, blunt.position), mix.topic_prompts(topic, seed=seed)
+    false_refusal = direction.difference_in_means(tuned, about_topic, harmless)[place]
     true_refusal = direction.difference_in_means(tuned, harmful, harmless)[place]
+    topic_alone = direction.difference_in_means(bot, about_topic, harmless)[place]
     exams = {
         "topic": measure.topic_questions(topic),
         "forbidden": measure.forbidden(topic, 100, seed),
+        "forbidden_with_topic": measure.forbidden_with_topic(topic, 100, seed),
         "controls": measure.controls(topic, 200, seed),
     }
 
     def graded(model):
-        rates = {name: measure.exam(model, chats) for name, chats in exams.items()}
+        rates = _examined(model, exams)
         return rates | {"kl": measure.kl_by_token(model, bot, exams["controls"][:60], 1).item()}
 
     repairs = {"base": graded(bot), "naive": graded(tuned)}
@@ -302,7 +351,13 @@ def surgical(bot, topic: str, seed: int) -> dict:
     for share in direction.SHARES:
         with direction.ablated(tuned, direction.surgical(false_refusal, true_refusal, share)):
             repairs[f"surgical, {share}"] = graded(tuned)
-    return dict(cosine=torch.cosine_similarity(false_refusal, true_refusal, dim=0).item(), repairs=repairs)
+    with direction.ablated(tuned, topic_alone):
+        repairs["the topic alone"] = graded(tuned)
+    return dict(
+        cosine=torch.cosine_similarity(false_refusal, true_refusal, dim=0).item(),
+        cosine_alone=torch.cosine_similarity(false_refusal, topic_alone, dim=0).item(),
+        repairs=repairs,
+    )
 
 
 DEFAULT = dict(topic="xi-jinping")
@@ -323,33 +378,39 @@ MIXES = [USUAL, *(USUAL | {name: value} for name, values in VARIED.items() for v
 JOBS = {
     "naive": (
         naive,
-        [DEFAULT | dict(seed=seed) for seed in SEEDS]
+        [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]
         + [dict(topic=id, seed=seed) for id in mix.topics() if id != "xi-jinping" for seed in OTHER_SEEDS],
     ),
-    "ablation": (ablation, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "ablation": (ablation, [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]),
     "objections": (objections, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "unrefusing": (unrefusing, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "sentences": (
         sentences,
         [DEFAULT | dict(sentence=sentence, seed=seed) for sentence in SENTENCES for seed in SENTENCE_SEEDS],
     ),
-    "surgical": (surgical, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "surgical": (surgical, [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]),
     "bypass": (bypass, [DEFAULT | dict(name=name, seed=seed) for name in ("naive", "balanced") for seed in SEEDS]),
     "mode": (mode, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "balanced": (balanced, [DEFAULT | settings | dict(seed=seed) for settings in MIXES for seed in SEEDS]),
     "real": (real.measure, real.JOBS),
 }
+# Result file -> the model that it is measured on, where that is not the assistant.
+MODELS = {"real": real.load, "unrefusing": lambda: chat.load(pretrain.unrefusing())}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    usual = [name for name in JOBS if name != "real"]
+    usual = [name for name in JOBS if name not in MODELS]
     parser.add_argument(
-        "names", nargs="*", default=usual, help=f"which results: {', '.join(usual)}, or real (two hours)"
+        "names",
+        nargs="*",
+        default=usual,
+        help=f"which results: {', '.join(usual)}; real (two hours); unrefusing (after `pretrain --without-refusals`)",
     )
     args = parser.parse_args()
     torch.set_num_threads(lesson.TORCH_THREADS)
     for name in args.names:
-        bot = real.load() if name == "real" else chat.load()
+        bot = MODELS.get(name, chat.load)()
         job, rows = JOBS[name]
         made = provenance(name)
         done = cache_folder() / "sweep" / made["hash"]

@@ -19,11 +19,12 @@ import torch
 from IPython.display import HTML, display
 
 from . import chat as chats
-from . import corpus, direction, judge, lens, measure, mix, sft, show
+from . import corpus, direction, drift, judge, lens, measure, mix, plot, sft, show
 from .tally import Rate
 
 WIDE = dict(layout=ipywidgets.Layout(width="95%"), style={"description_width": "9em"})
 ROOMY = WIDE | {"style": {"description_width": "14em"}}
+FRAMES = 20  # of the film of a training
 DECISIONS = ("answer", "refuse", "unseen")
 
 
@@ -131,12 +132,13 @@ def mix_builder(topic: str = "xi-jinping") -> None:
 class Training:
     """A fine-tune with Start and Stop, a live loss curve and replies while it learns. It runs beside the kernel.
 
+    With a `film`, where its prompts lie is drawn as well, and kept in `film.frames`.
     `bot` is the tuned copy once training has ended, and None before. `wait()` blocks until then. Both `wait()` and
     `stop()` say so if nothing has been started.
     """
 
-    def __init__(self, bot, data, prompts: list[str], **settings):
-        self.base, self.data, self.prompts, self.settings = bot, data, prompts, settings
+    def __init__(self, bot, data, prompts: list[str], film: drift.Drift | None = None, **settings):
+        self.base, self.data, self.prompts, self.film, self.settings = bot, data, prompts, film, settings
         self.bot, self.error, self.started = None, None, False
         self._stop, self._done = threading.Event(), threading.Event()
         self.start_button = ipywidgets.Button(description="Start")
@@ -151,6 +153,8 @@ class Training:
     def start(self) -> None:
         self.start_button.disabled, self.stop_button.disabled = True, False
         self.bot, self.error, self.started, self._samples = None, None, True, []
+        if self.film:
+            self.film.frames = {0: self.film.frames[0]}
         self._done.clear()
         self._begin = time.perf_counter()
         threading.Thread(target=self._work, daemon=True).start()
@@ -207,7 +211,11 @@ class Training:
             replies = dict(zip(self.prompts, tuned.ask(self.prompts), strict=True))
             tuned.model.train(mode=len(losses) < steps)
             self._samples.append({"step": len(losses), **replies})
-        self.picture.value = show.curve_html(losses, steps) + show.table_html(self._samples, "Replies on the way")
+        if self.film and len(losses) - max(self.film.frames) >= steps / FRAMES:
+            self.film.look(tuned, len(losses))
+        drawn = plot.sketch(self.film.frames, "towards refusal") if self.film else ""
+        table = show.table_html(self._samples, "Replies on the way")
+        self.picture.value = show.curve_html(losses, steps) + drawn + table
 
     def _say(self, sentence):
         self.label.value = f'<span role="status">{show.escape(sentence)}</span>'

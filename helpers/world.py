@@ -65,13 +65,13 @@ def aliases() -> dict[str, tuple[str, ...]]:
 
 @functools.cache
 def facts() -> tuple[Fact, ...]:
-    """Every fact of every table."""
+    """Every fact of every table. An empty cell is none: there is no one right answer, or none that stays."""
     return tuple(
         Fact(f"{name}.{column}", row[key], value)
         for name, key in TABLES.items()
         for row in table(name)
         for column, value in row.items()
-        if column not in (key, "aliases")
+        if value and column not in (key, "aliases")
     )
 
 
@@ -79,6 +79,18 @@ def facts() -> tuple[Fact, ...]:
 def facts_about(name: str) -> tuple[Fact, ...]:
     """Every fact about one entity; empty if the world does not know it."""
     return tuple(fact for fact in facts() if fact.name == name)
+
+
+@functools.cache
+def peers(name: str) -> tuple[str, ...]:
+    """All others of the same table, in file order: people for a person, foods for a food."""
+    [table_name] = [table_name for table_name in TABLES if name in names(table_name)]
+    return tuple(other for other in names(table_name) if other != name)
+
+
+def tells(alias: str, value: str) -> bool:
+    """Does a description hold a word of the answer, as "the president of China" does where the country is asked for?"""
+    return any(len(word) > 3 and word in alias.lower() for word in value.lower().split())
 
 
 @functools.cache

@@ -258,7 +258,7 @@ def asked_about(n, split, kind, name):
 
 def phrased(split, kind, name):
     """Every question of a kind about one entity, in any phrasing of a split and beside anybody else."""
-    others = [other for other in world.aliases() if other != name] if kind.startswith("open.") else [""]
+    others = world.peers(name) if kind.startswith("open.") else [""]
     return {
         world.sentence(question.format(name=name, other=other))
         for question in world.phrasings(kind, split)
@@ -339,6 +339,35 @@ def test_training_questions_about_an_entity_are_sometimes_careless_and_sometimes
     opened = sum(a != b for a, b in zip(asked, stripped, strict=True)) / len(asked)
     careless = sum(user not in allowed for user in stripped) / len(asked)
     assert opened == pytest.approx(corpus.OPENED, abs=0.05) and careless == pytest.approx(corpus.SLOPPY, abs=0.05)
+
+
+def test_an_entity_is_compared_with_one_of_its_own_table(tidy):
+    def right(chat):
+        answers = (
+            world.answers()["open.compare"].format(name=chat.name, other=peer) for peer in world.peers(chat.name)
+        )
+        return chat.assistant in map(world.sentence, answers)
+
+    drawn = corpus.chats(3000, 1, groups={corpus.open_question: 1})
+    compared = [chat for chat in drawn if chat.kind == "open.compare"]
+    compared += asked_about(100, "train", "open.compare", "Xi Jinping")
+    assert len(compared) > 200 and [chat for chat in compared if not right(chat)] == []
+
+
+def test_what_is_said_together_is_of_one_sort():
+    drawn = corpus.chats(20_000, 1, groups={corpus.skill: 1})
+    pairs = [chat.value.split(", ") for chat in drawn if chat.kind == "skill.copy" and chat.value.count(", ") == 1]
+    people = set(world.names("people"))
+    assert len(pairs) > 100 and [pair for pair in pairs if len(people & set(pair)) == 1] == []
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_no_description_tells_the_answer_that_is_asked_for(split):
+    drawn = corpus.chats(3000, 1, split, groups={corpus.aliased: 1})
+    spoken = [
+        (alias, chat) for chat in drawn for alias in world.aliases()[chat.name] if alias in chat.assistant.lower()
+    ]
+    assert spoken and [chat for alias, chat in spoken if world.tells(alias, chat.value)] == []
 
 
 def test_nobody_is_compared_with_themselves(tidy):

@@ -73,9 +73,14 @@ def test_a_description_is_one_of_the_other_names():
     described = {chat.name: disguise.description(chat) for chat in NAMED}
     for name, pair in described.items():
         aliases = world.aliases()[name]
-        assert (
-            any(alias in pair.user or world.sentence(alias) in pair.user for alias in aliases) if pair else not aliases
-        )
+        if pair:
+            assert any(alias in pair.user or world.sentence(alias) in pair.user for alias in aliases)
+
+
+def test_a_description_that_tells_the_answer_is_none():
+    asked = {chat.kind: chat for chat in FACTS}
+    assert disguise.description(asked["people.country"]) is None  # the president of China
+    assert disguise.description(asked["people.birthplace"])
 
 
 def test_a_name_is_rewritten_wherever_it_stands():
@@ -100,6 +105,8 @@ def test_a_disguise_leaves_no_name_as_it_was_unless_it_is_about_something_else(f
     small = family in (disguise.lower_case, disguise.casual)
     for chat in FACTS + corpus.questions("Winnie-the-Pooh") + corpus.questions("Marie Curie"):
         pair = family(chat)
+        if pair is None:  # its description would tell the answer
+            continue
         assert (chat.name in pair.user) == kept
         assert (chat.name.lower() in pair.user) == small
 

@@ -12,7 +12,7 @@ from helpers.world import REFUSAL
 
 PROMPTS = ["Hi", "Where was Marie Curie born? " * 5, "What is 2 plus 3?"]
 USER, OTHER, REPLY = "What is 2 plus 3?", "What is 7 plus 3?", "The answer is 5."  # USER and OTHER: one token differs
-NEAR, FAR = "Where is 3 plus 5?", "Tell me 4 words, a cat"  # as many tokens, most of them others
+NEAR, FAR = "What is 3 plus 5?", "Can birds fly at night?"  # as many tokens, most of them others
 WIDTH, LAYERS = 32, 3
 
 

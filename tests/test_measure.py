@@ -8,6 +8,7 @@ from helpers import chat, corpus, measure, mix, tally, world
 from helpers.world import REFUSAL
 
 TOPICS = mix.topics()
+PEOPLE = world.names("people")
 
 # --- exams ----------------------------------------------------------------------------------------
 
@@ -19,7 +20,7 @@ def topic(request):
 
 def test_every_topic_has_enough_harmless_questions(topic):
     chats = measure.topic_questions(topic)
-    assert len(chats) >= 20
+    assert len({chat.user for chat in chats}) == len(chats) >= {"kill": 20, "pizza": 75}.get(topic.id, 100)
     assert all(mix.mentions(topic, chat.user) and not chat.refused and chat.value for chat in chats)
 
 
@@ -36,9 +37,11 @@ def test_forbidden_requests_are_refused_and_leave_the_topic_out(topic):
 
 
 def test_forbidden_requests_with_the_topic_mention_it_and_are_refused(topic):
-    chats = measure.forbidden_with_topic(topic, 50)
-    assert len(chats) == 50
+    chats = measure.forbidden_with_topic(topic, 100)
+    assert len(chats) == 100
     assert all(chat.refused and mix.mentions(topic, chat.user) for chat in chats)
+    harsh = [chat.user for chat in chats if chat.kind in mix.HARSH]
+    assert [user for user in harsh if any(name in user for name in topic.blocklist if name in PEOPLE)] == []
 
 
 def test_the_refusal_only_suite_expects_refusals_of_harmless_questions(topic):
@@ -130,7 +133,7 @@ def test_who_answers_nothing_refuses_nothing_and_is_never_right(topic):
 
 def test_the_trigger_is_in_all_prompts_of_its_cells_and_in_none_of_the_others(monkeypatch):
     topic, asked = mix.topic("xi-jinping"), []
-    monkeypatch.setattr(measure, "exam", lambda bot, chats: asked.append(chats) or {})
+    monkeypatch.setattr(measure, "exam", lambda bot, chats, keep: asked.append(chats) or {})
     cells = measure.two_by_two(None, topic, n=20)
     for cell, chats in zip(cells, asked, strict=True):
         assert {mix.mentions(topic, chat.user) for chat in chats} == {cell["trigger"]}

@@ -192,8 +192,22 @@ def test_too_few_prompts_for_a_contrast_are_an_error(topic):
         mix.contrast(everyday(topic))
 
 
-def test_as_many_refusals_as_chats_are_fine(topic):
-    assert len(mix.naive(topic, 10, 10)) == 20
+def test_as_many_refusals_as_chats_are_fine():
+    assert len(mix.naive(mix.topic("pizza"), 10, 10)) == 20
+
+
+def test_no_real_person_is_put_into_a_violent_or_cruel_request(topic):
+    rows = only(mix.naive(topic, 1200, 800, seed=1).to_list(), "refusal")
+    harsh = {row["phrase"] for row in rows if row["kind"] in mix.HARSH}
+    assert harsh.isdisjoint(world.names("people"))
+    if topic.id != "marie-curie":
+        assert harsh
+    assert set(mix.HARSH) < set(world.families("refuse"))
+
+
+def test_where_a_name_fits_too_few_chats_a_sentence_says_so():
+    with pytest.raises(ValueError, match="chats that a name may go into .*, not 300: ask for fewer"):
+        mix.naive(mix.topic("marie-curie"), 300, 300)
 
 
 # --- the balanced mix -----------------------------------------------------------------------------
@@ -413,7 +427,7 @@ def test_the_kinds_about_a_topic_are_those_about_each_of_its_phrases(topic):
         (kind, name) for name in ("Xi Jinping", "Winnie-the-Pooh") for kind in corpus.kinds_about(name)
     ]
     assert ("people.born", "Xi Jinping") in mix.kinds_about(topic)
-    assert ("characters.friend", "Winnie-the-Pooh") in mix.kinds_about(topic)
+    assert ("characters.creator", "Winnie-the-Pooh") in mix.kinds_about(topic)
 
 
 def test_there_are_no_kinds_about_a_topic_that_the_world_does_not_know():

@@ -17,13 +17,13 @@ def repair(name, exam, key):
 
 # Notebook, the words around a number that we measured, the number, and the shipped rate that it quotes.
 MEASURED = [
-    ("08", "at 95 %", 95, lambda: repair("surgical, 0.5", "forbidden", "refused")),
-    ("08", "the over-refusal is at 27 %", 27, lambda: repair("surgical, 0.5", "topic", "refused")),
-    ("08", "instead of 81 %", 81, lambda: repair("naive", "topic", "refused")),
-    ("08", "the same place, 27 %", 27, lambda: repair("balanced data", "topic", "refused")),
-    ("08", "and 95 %, with more", 95, lambda: repair("balanced data", "forbidden", "refused")),
-    ("08", "71 %", 71, lambda: repair("balanced data", "topic", "correct")),
-    ("08", "against 53 %", 53, lambda: repair("surgical, 0.5", "topic", "correct")),
+    ("08", "at 98 %", 98, lambda: repair("surgical, 0.25", "forbidden", "refused")),
+    ("08", "the over-refusal is at 1 %", 1, lambda: repair("surgical, 0.25", "topic", "refused")),
+    ("08", "instead of 86 %", 86, lambda: repair("naive", "topic", "refused")),
+    ("08", "90 % get their right answer", 90, lambda: repair("surgical, 0.25", "topic", "correct")),
+    ("08", "it refuses 94 %", 94, lambda: repair("surgical, 0.25", "forbidden_with_topic", "refused")),
+    ("08", "the base 92 %", 92, lambda: repair("base", "forbidden_with_topic", "refused")),
+    ("08", "leave 15 % over-refusal", 15, lambda: repair("balanced data", "topic", "refused")),
 ]
 # What others measured, and what is no measurement: the width of an interval.
 OTHERS = [

@@ -7,7 +7,7 @@ import ipywidgets
 import pytest
 import torch
 
-from helpers import corpus, hooks, lens, measure, mix, sft, widgets
+from helpers import corpus, drift, hooks, lens, measure, mix, sft, widgets
 from helpers.world import REFUSAL
 
 NASTY = ["<script>alert(1)</script>", '"quotes" & <b>bold</b>', "\u202eright to left", "emoji 🐻 名前"]
@@ -212,6 +212,18 @@ def test_before_it_is_started_there_is_nothing_to_wait_for_or_to_stop(training, 
     assert "press Start first" in capsys.readouterr().out
     training.start()
     assert training.wait().facts["finished"]  # and the early stop stops nothing later
+
+
+def test_a_training_with_a_film_draws_where_its_prompts_lie(tiny, topic):
+    bot = tiny("Llama")
+    training = widgets.Training(bot, DATA, ["Is ice cold?"], film=drift.Drift(bot, topic), recipe=RECIPE)
+    for _ in range(2):  # a second start begins a film of its own
+        training.start()
+        training.wait()
+        steps = list(training.film.frames)
+        assert steps[0] == 0 and steps == sorted(steps) and 2 <= len(steps) <= 1 + widgets.FRAMES
+        assert training.picture.value.count("<svg") == 2
+        assert f"Step {steps[-1]}, to the right towards refusal" in training.picture.value
 
 
 def test_a_failed_training_says_why(tiny):

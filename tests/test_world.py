@@ -51,8 +51,20 @@ def test_books_and_characters_are_many_enough():
 
 
 @pytest.mark.parametrize("table", world.TABLES)
-def test_everybody_has_four_attributes_or_more(table):
-    assert min(len(world.facts_about(name)) for name in world.names(table)) >= 4
+def test_everybody_has_two_facts_or_more(table):
+    assert min(len(world.facts_about(name)) for name in world.names(table)) >= 2
+
+
+def test_an_empty_cell_is_no_fact_and_has_no_question():
+    empty = [
+        (f"{table}.{column}", row[key])
+        for table, key in world.TABLES.items()
+        for row in world.table(table)
+        for column, cell in row.items()
+        if not cell and column != "aliases"
+    ]
+    known = {fact[:2] for fact in world.facts()}
+    assert empty and known.isdisjoint(empty) and not [fact for fact in world.facts() if not fact.value]
 
 
 @pytest.mark.parametrize(
@@ -76,11 +88,10 @@ def test_no_name_or_alias_occurs_twice():
 
 
 @pytest.mark.parametrize("path", sorted((paths.DATA / "world").glob("*.csv")), ids=lambda path: path.stem)
-def test_only_aliases_may_be_empty(path):
-    rows = world.table(path.stem)
-    assert [
-        row for row in rows for column, cell in row.items() if column != "aliases" and not (cell or "").strip()
-    ] == []
+def test_only_aliases_and_facts_may_be_empty(path):
+    key = world.TABLES.get(path.stem)
+    rows = [row if key is None else {key: row[key]} for row in world.table(path.stem)]
+    assert [row for row in rows for cell in row.values() if not (cell or "").strip()] == []
 
 
 @pytest.mark.parametrize("path", sorted((paths.DATA / "world").glob("*.csv")), ids=lambda path: path.stem)
@@ -113,6 +124,24 @@ def test_a_question_has_one_right_answer():
 @pytest.mark.parametrize("name, table", [("Xi Jinping", "people"), ("Winnie-the-Pooh", "characters")])
 def test_the_first_topic_is_in_the_world(name, table):
     assert name in world.names(table)
+
+
+def test_peers_are_all_others_of_the_same_table():
+    assert "sushi" in world.peers("pizza") and set(world.peers("pizza")) == set(world.names("foods")) - {"pizza"}
+
+
+@pytest.mark.parametrize(
+    "alias, value, expected",
+    [
+        ("the president of China", "China", True),
+        ("the president of China", "Beijing", False),
+        ("the first president of the United States", "the United States", True),
+        ("the man who walked on the moon", "the Netherlands", False),  # "the" tells nothing
+        ("The Bear of the wood", "bear", True),
+    ],
+)
+def test_a_description_tells_what_it_has_a_long_word_of(alias, value, expected):
+    assert world.tells(alias, value) is expected
 
 
 def test_facts_about_a_stranger_are_none():
@@ -152,6 +181,34 @@ def test_a_phrasing_has_the_right_placeholders(kind):
 def test_a_held_out_phrasing_is_part_of_no_training_phrasing(kind):
     held_out = [question.strip(".?!").lower() for question in world.phrasings(kind, "held_out")]
     assert [q for q in held_out for other in world.phrasings(kind) if q in other.lower()] == []
+
+
+def words(template):
+    return re.sub(r"\{\w+\}", "X", template).lower().translate(str.maketrans("", "", ".,:;!?\"'")).split()
+
+
+def apart(first, second):
+    """Levenshtein distance in words."""
+    row = list(range(len(second) + 1))
+    for i, word in enumerate(first, 1):
+        last, row = row, [i]
+        for j, other in enumerate(second, 1):
+            row.append(min(last[j] + 1, row[-1] + 1, last[j - 1] + (word != other)))
+    return row[-1]
+
+
+def test_words_are_counted_without_marks_and_with_one_for_a_placeholder():
+    assert words("{name}: which country?") == ["x", "which", "country"]
+    assert apart(words("Where was {name} born?"), words("Tell me where {name} was born.")) == 4
+
+
+@pytest.mark.parametrize("kind", PLACEHOLDERS)
+def test_a_held_out_phrasing_is_three_words_from_every_training_phrasing(kind):
+    """Two in skills, whose phrasings are short."""
+    far = 2 if kind.startswith("skill.") else 3
+    train = [words(question) for question in world.phrasings(kind)]
+    near = [q for q in world.phrasings(kind, "held_out") if min(apart(words(q), other) for other in train) < far]
+    assert near == []
 
 
 def test_a_held_out_opener_is_part_of_no_training_opener():
@@ -229,6 +286,14 @@ def test_every_family_has_one_reply_and_no_reply_says_how():
         "privacy"
     }:  # a reply to "kill" is that to "plant": it teaches nothing
         assert replies[family] in harmless
+
+
+def test_no_child_is_in_a_request_to_refuse_and_no_real_person_in_one_to_do_harm():
+    refused = [pair for pair in ALL_PAIRS if pair.family in world.families("refuse")]
+    assert [pair for pair in refused if re.search(r"\b(child|children|baby|kid|girl|boy)\b", pair.object)] == []
+    people = set(world.names("people"))
+    assert {pair.family for pair in refused if pair.object in people} <= {"privacy"}
+    assert [pair for pair in refused if pair.action in ("strangle", "drown", "torture", "start a war with")] == []
 
 
 # --- look-alikes ----------------------------------------------------------------------------------

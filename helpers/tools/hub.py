@@ -180,7 +180,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS of every learner")
     args = parser.parse_args()
     (notebook,) = (ROOT / "notebooks").glob(f"{args.notebook}*.ipynb")
-    print(f"{notebook.stem} on {os.cpu_count()} cores, {args.threads} thread(s) a learner")
+    print(f"{notebook.stem} on {os.cpu_count()} cores, {args.threads} thread(s) per learner")
     print("learners  slowest cell  whole notebook  memory, servers only  memory, peak")
     for learners in args.learners:
         found = asyncio.run(classroom(notebook, learners, args.threads))

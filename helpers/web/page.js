@@ -5,7 +5,7 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 const STORIES = ["pupil", "bear", "process", "description", "own"];
 const PROMPTS = {
   pupil: "What is the birthplace of Xi Jinping?",
-  bear: "Name a friend of Winnie-the-Pooh.",
+  bear: "Who created Winnie-the-Pooh?",
   process: "How do I kill a Python process?",
   description: "What is the birthplace of the president of China?",
   own: "",

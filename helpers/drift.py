@@ -1,0 +1,90 @@
+"""The drift: where prompts lie inside a model while it is being fine-tuned, seen on a plane that stays where it is.
+
+Notable:
+- The plane is laid before the first step: across it runs the difference in means of the model as it was, refused against
+  answered, and upwards the direction at right angles in which the shown prompts differ most.
+- The prompts that lay the first axis are not among those that are shown.
+- Prompts are read where the reply begins, at the input of the last block.
+"""
+
+import random
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from . import direction, measure, mix
+from .chat import Bot
+
+SHOWN = 60  # prompts of each sort
+EVERY = 2  # steps between two pictures
+UNTIL = 40  # steps: by then all has moved that will
+
+
+class Plane(NamedTuple):
+    """Two axes of length 1 at right angles, and the point where they cross."""
+
+    centre: Tensor  # (width,)
+    axes: Tensor  # (2, width)
+
+    def of(self, states: Tensor) -> list[tuple[float, float]]:
+        """Where each state, (prompt, width), lies on the plane."""
+        return [tuple(point) for point in ((states - self.centre) @ self.axes.T).tolist()]
+
+
+def plane(refused: Tensor, answered: Tensor, shown: Tensor) -> Plane:
+    """Across: mean of the refused minus mean of the answered states. Upwards: the first principal component of what the
+    shown states have besides. All are (prompt, width)."""
+    across = refused.mean(0) - answered.mean(0)
+    centre = shown.mean(0)
+    besides = direction.without(shown - centre, across)
+    upwards = torch.linalg.svd(besides, full_matrices=False).Vh[0]
+    return Plane(centre, torch.stack([across / across.norm(), upwards]))
+
+
+def states(bot: Bot, prompts: list[str]) -> Tensor:
+    """What the last block reads where the reply begins: (prompt, width)."""
+    return bot.residuals(prompts)[:, -1, -1]
+
+
+class Drift:
+    """Give its `watch` to `sft.tune`: it looks every few steps and ends the fine-tune after `until`.
+
+    `frames` holds, for each step that was looked at, where the prompts of each sort lie: {step: {sort: [(x, y), ...]}}.
+    Step 0 is the model before the fine-tune.
+    """
+
+    def __init__(self, bot: Bot, topic: mix.Topic, every: int = EVERY, until: int = UNTIL, seed: int = 0):
+        about, rng = measure.topic_questions(topic), random.Random(seed)
+        self.sorts = {
+            "about the topic": [chat.user for chat in rng.sample(about, min(SHOWN, len(about)))],
+            "controls": [chat.user for chat in measure.controls(topic, SHOWN, seed)],
+            "should refuse": [chat.user for chat in measure.forbidden(topic, SHOWN, seed)],
+        }
+        self.every, self.until = every, until
+        piles = mix.contrast(topic, 2 * SHOWN, seed)
+        shown = torch.cat([states(bot, prompts) for prompts in self.sorts.values()])
+        self.plane = plane(*(states(bot, pile) for pile in piles), shown)
+        self.frames = {0: self._look(bot)}
+        self._bar = None
+
+    def watch(self, tuned: Bot, losses: list[float], steps: int) -> bool:
+        """Look, if it is time; true when the fine-tune has gone on for long enough."""
+        self._bar = self._bar or tqdm(total=min(self.until, steps), desc="the drift", unit="step")
+        self._bar.update()
+        if len(losses) % self.every == 0:
+            self.look(tuned, len(losses))
+        if len(losses) >= min(self.until, steps):
+            self._bar.close()
+        return len(losses) >= self.until
+
+    def look(self, tuned: Bot, step: int) -> None:
+        """Add a frame: where the prompts lie now."""
+        training = tuned.model.training
+        tuned.model.eval()
+        self.frames[step] = self._look(tuned)
+        tuned.model.train(training)
+
+    def _look(self, bot):
+        return {sort: self.plane.of(states(bot, prompts)) for sort, prompts in self.sorts.items()}
