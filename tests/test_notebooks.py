@@ -172,6 +172,7 @@ def test_required_sections_are_there(path):
         "## Words we use",
         "**Predict.**",
         "**Explain.**",
+        "**Explain, a strong answer.**",
         "## Play",
         "## Quiz",
         "this does not show",
