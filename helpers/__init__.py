@@ -38,5 +38,5 @@ sweep       command line: rebuild data/results
 bench       command line: how fast this is, beside what else there is
 classroom   command line: copies for a class, slides
 page        command line: the demo as one file that needs no installation
-tools       command line, for whoever looks after the series: gallery, JupyterHub, browser
+tools       command line, for whoever looks after the series: gallery, glossary, JupyterHub, browser
 """
