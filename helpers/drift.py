@@ -18,7 +18,7 @@ from . import direction, measure, mix
 from .chat import Bot
 
 SHOWN = 60  # prompts of each sort
-EVERY = 2  # steps between two pictures
+EVERY = 4  # steps between two pictures
 UNTIL = 40  # steps: by then all has moved that will
 
 

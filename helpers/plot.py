@@ -444,9 +444,12 @@ def cloud(groups: dict[str, list[tuple[float, Rate]]], title: str, x: str, y: st
 def film(frames: dict, title: str, x: str, y: str, step: str = "step") -> go.Figure:
     """Groups of points that move over a plane: {step: {group: [(x, y), ...]}}, with a slider and a play button.
 
-    It opens at the last step; faint marks stay where the first step had them.
+    It opens at the last step; faint marks stay where the first step had them. Raises ValueError for fewer than two steps.
     """
-    _something(frames)
+    if len(frames) < 2:
+        raise ValueError(
+            f"A film needs two {step}s or more, not {len(frames)}: was the fine-tune remembered? cache=False"
+        )
     (first, begun), (last, ended) = list(frames.items())[0], list(frames.items())[-1]
     fig = go.Figure()
     for name, points, colour, symbol in _styled(begun):

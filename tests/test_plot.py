@@ -239,7 +239,7 @@ def test_the_table_under_a_figure_has_its_numbers(draw, head, body, shown):
         lambda: plot.grid([[1.0]], [EVIL], [EVIL], "title", EVIL),
         lambda: plot.plane({EVIL: (Rate(1, 4), Rate(1, 4))}, "title", EVIL, EVIL),
         lambda: plot.cloud({EVIL: [(1.0, Rate(1, 4))]}, "title", EVIL, EVIL),
-        lambda: plot.film({0: {EVIL: [(1.0, 2.0)]}}, "title", EVIL, EVIL),
+        lambda: plot.film({step: {EVIL: [(1.0, 2.0)]} for step in (0, 1)}, "title", EVIL, EVIL),
         lambda: plot.bypasses({EVIL: TUNED["typo"]}, {EVIL: BASE["typo"]}, "title"),
     ],
     ids=["heat", "doses", "lines", "grid", "plane", "cloud", "film", "bypasses"],
@@ -315,6 +315,11 @@ def test_a_film_opens_at_its_end_and_keeps_faint_marks_of_its_beginning(shown):
     assert [trace.showlegend for trace in fig.data] == [False, False, None, None]
     [slider] = fig.layout.sliders
     assert slider.active == 1 and slider.currentvalue.prefix == "block "
+
+
+def test_a_film_of_one_frame_is_an_error_that_says_what_to_do():
+    with pytest.raises(ValueError, match="needs two steps or more, not 1: was the fine-tune remembered"):
+        plot.film({0: FILM[0]}, "title", "refusal", "else")
 
 
 def test_every_frame_of_a_film_moves_the_full_marks_and_has_a_stop_on_the_slider(shown):
