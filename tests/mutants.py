@@ -193,6 +193,16 @@ PRETRAIN = [
 
 STAMP = [("[versions(), *parts]", "[*parts]"), ("{path.name} {path.stat().st_size} ", "")]
 
+DRIFT = [
+    ("refused.mean(0) - answered.mean(0)", "answered.mean(0) - refused.mean(0)"),
+    ("direction.without(shown - centre, across)", "shown - centre"),
+    ("        tuned.model.train(training)\n", ""),
+    (
+        "min(self.until, steps):\n            self._bar.close()\n        return len(losses) >= self.until",
+        "steps:\n            self._bar.close()\n        return False",
+    ),
+]
+
 PLOT = [
     (
         "    shares = [100 * rate.share for rate in named.values()]\n    low",
@@ -281,6 +291,7 @@ MUTANTS = {
     "tally": (TALLY, f"{QUICK} tests/test_tally.py"),
     "measure": (MEASURE, f"{QUICK} tests/test_measure.py"),
     "lens": (LENS, f"{QUICK} tests/test_lens.py"),
+    "drift": (DRIFT, f"{QUICK} tests/test_drift.py"),
     "chat": (CHAT, f"{QUICK} tests/test_chat.py tests/test_direction.py tests/test_branches.py"),
     "branches": (BRANCHES, f"{QUICK} tests/test_branches.py"),
     "anatomy": (ANATOMY, f"{ALL} tests/test_direction.py tests/test_branches.py"),  # of the families some are slow

@@ -394,6 +394,18 @@ def test_the_tiny_direction_survives_one_objection_of_seven():
         assert word == 0 < own  # the word alone frees more
 
 
+def test_a_base_that_never_refused_hardly_learns_to_from_the_same_rows(ablation):
+    """The negative control: nothing is refused that could be freed, and no direction is found."""
+    never = results.read("unrefusing")
+    assert pooled(never, "base", "topic", "correct").share >= 0.95
+    assert pooled(never, "base", "forbidden", "refused").share <= 0.01
+    same = [row for row in ablation if row["seed"] in {row["seed"] for row in never}]
+    assert (
+        pooled(never, "tuned", "topic", "refused").share <= 0.1 < 0.8 <= pooled(same, "tuned", "topic", "refused").share
+    )
+    assert all(row["found"] is None and "Too few prompts: 0 of" in row["said"] for row in never)
+
+
 # --- notebook 08 ----------------------------------------------------------------------------------
 
 
