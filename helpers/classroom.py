@@ -63,6 +63,7 @@ def students(folder: pathlib.Path, wheels: bool = False) -> None:
     for path in notebooks():
         kept, _ = remove.preprocess(nbformat.read(path, as_version=4), {})
         nbformat.write(kept, folder / "notebooks" / path.name)
+    shutil.copy(ROOT / "notebooks" / "glossary.md", folder / "notebooks")
     if wheels:
         download = [sys.executable, "-m", "pip", "download", "-r", folder / "requirements.txt", "-d", folder / "wheels"]
         subprocess.run(download, check=True)
