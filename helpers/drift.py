@@ -33,10 +33,9 @@ class Plane(NamedTuple):
         return [tuple(point) for point in ((states - self.centre) @ self.axes.T).tolist()]
 
 
-def plane(refused: Tensor, answered: Tensor, shown: Tensor) -> Plane:
-    """Across: mean of the refused minus mean of the answered states. Upwards: the first principal component of what the
-    shown states have besides. All are (prompt, width)."""
-    across = refused.mean(0) - answered.mean(0)
+def plane(across: Tensor, shown: Tensor) -> Plane:
+    """`across`, (width,), gives the first axis. Upwards: the first principal component of what the shown states,
+    (prompt, width), have besides."""
     centre = shown.mean(0)
     besides = direction.without(shown - centre, across)
     upwards = torch.linalg.svd(besides, full_matrices=False).Vh[0]
@@ -63,9 +62,8 @@ class Drift:
             "should refuse": [chat.user for chat in measure.forbidden(topic, SHOWN, seed)],
         }
         self.every, self.until = every, until
-        piles = mix.contrast(topic, 2 * SHOWN, seed)
-        shown = torch.cat([states(bot, prompts) for prompts in self.sorts.values()])
-        self.plane = plane(*(states(bot, pile) for pile in piles), shown)
+        across = direction.difference_in_means(bot, *mix.contrast(topic, 2 * SHOWN, seed))[-1, -1]
+        self.plane = plane(across, torch.cat([states(bot, prompts) for prompts in self.sorts.values()]))
         self.frames = {0: self._look(bot)}
         self._bar = None
 

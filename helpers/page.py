@@ -31,12 +31,12 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
-from . import chat, direction, hooks, lesson, measure, mix, sweep
+from . import chat, direction, hooks, lesson, measure, mix, trials
 from .paths import ASSISTANT, ROOT, cache_folder, replacing
 
 WEB = ROOT / "helpers" / "web"  # what the page is written in
 NAME = "demo.html"
-TOPIC, SEED = "xi-jinping", 0
+TOPIC, SEED = "xi-jinping", 1  # of ten seeds a middle one, before and after (data/results/ablation.json)
 LIMIT = 15_000_000  # bytes
 TOLERANCE = 1e-3  # how far a logit of the graph may be from PyTorch's, from a dose of 0 to one of 1
 FIRST, BITS = 0x3400, 15  # from here on 2 ** 15 code units are plain letters: no surrogates, no control characters
@@ -66,7 +66,7 @@ def missing() -> str:
 def bots() -> tuple[chat.Bot, chat.Bot, direction.Found]:
     """The assistant, its gentle naive fine-tune and the direction of notebook 07."""
     base, topic = chat.load(), mix.topic(TOPIC)
-    tuned = sweep.gentle(base, topic, SEED)
+    tuned = trials.gentle(base, topic, SEED)
     return base, tuned, direction.find(tuned, *mix.contrast(topic, seed=SEED), seed=SEED)
 
 

@@ -53,7 +53,7 @@ def figure(fig: go.Figure, alt: str, rows: list[dict]) -> go.Figure:
     return fig
 
 
-def _styled(series: dict):
+def styled(series: dict):
     """(name, values, colour, symbol) for each series: 45 pairs of colour and symbol before one comes again."""
     for i, (name, values) in enumerate(series.items()):
         yield name, values, PALETTE[i % len(PALETTE)], SYMBOLS[i % len(SYMBOLS)]
@@ -80,7 +80,7 @@ def losses(values: list[float], title: str = "Loss on the reply tokens, step by 
     fig.update_yaxes(rangemode="tozero")
     tenth = max(1, len(values) // 10)
     first, last = sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth
-    rows = [{"step": i, "loss": round(values[i], 3)} for i in _spread(len(values), 6)]
+    rows = [{"step": i, "loss": round(values[i], 3)} for i in spread(len(values), 6)]
     moves = "falls" if last < first else "rises" if last > first else "stays"
     alt = f"The loss {moves} from {first:.2f} (mean of the first tenth) to {last:.3f} (mean of the last tenth)."
     return figure(fig, alt, rows)
@@ -228,7 +228,7 @@ def projections(groups: dict[str, list[float]], title: str, axis: str = "project
     """How groups of prompts differ in one number: one row of dots a group, with its mean."""
     _something(groups)
     fig = go.Figure()
-    for name, values, colour, symbol in _styled(groups):
+    for name, values, colour, symbol in styled(groups):
         marker = dict(color=colour, symbol=symbol, size=8, opacity=0.5)
         fig.add_box(x=values, name=name, boxpoints="all", jitter=0.6, pointpos=0, marker=marker, line_color=colour)
     fig.update_layout(title=title, xaxis_title=axis, height=360, showlegend=False)
@@ -271,7 +271,7 @@ def seeds(rows: list[dict], measures: dict, title: str) -> go.Figure:
     _something(rows)
     fig = go.Figure()
     topics = {row["topic"]: [other for other in rows if other["topic"] == row["topic"]] for row in rows}
-    for topic, runs, colour, symbol in _styled(topics):
+    for topic, runs, colour, symbol in styled(topics):
         points = [(name, 100 * of(run).share) for name, of in measures.items() for run in runs]
         marker = dict(color=colour, symbol=symbol, size=11, opacity=0.7)
         fig.add_scatter(x=[x for x, _ in points], y=[y for _, y in points], mode="markers", name=topic, marker=marker)
@@ -330,7 +330,7 @@ def doses(curves: dict[str, dict[float, list[Rate]]], title: str, axis: str, her
     """
     _something(curves)
     fig, rows = go.Figure(), []
-    for name, doses, colour, symbol in _styled(curves):
+    for name, doses, colour, symbol in styled(curves):
         whole = {dose: Seeds.of(rates) for dose, rates in doses.items()}
         up = [100 * (rate.interval[1] - rate.share) for rate in whole.values()]
         down = [100 * (rate.share - rate.interval[0]) for rate in whole.values()]
@@ -367,7 +367,7 @@ def lines(curves: dict[str, list[float]], title: str, x: str, y: str, first: int
     """A few curves over the same steps, counted from `first`, each with its own symbol."""
     _something(curves)
     fig = go.Figure()
-    for name, values, colour, symbol in _styled(curves):
+    for name, values, colour, symbol in styled(curves):
         fig.add_scatter(x0=first, y=values, name=name, mode="lines+markers", line_color=colour, marker_symbol=symbol)
     fig.update_layout(title=title, xaxis_title=x, yaxis_title=y, height=400)
     rows = [
@@ -403,7 +403,7 @@ def plane(points: dict[str, tuple[Rate, Rate]], title: str, x: str, y: str) -> g
     """Methods as points with two rates each, and the 95 % intervals of both."""
     _something(points)
     fig = go.Figure()
-    for name, rates, colour, symbol in _styled(points):
+    for name, rates, colour, symbol in styled(points):
         (a, b), bars = (100 * rate.share for rate in rates), []
         for rate in rates:
             low, high = (100 * (bound - rate.share) for bound in rate.interval)
@@ -427,7 +427,7 @@ def cloud(groups: dict[str, list[tuple[float, Rate]]], title: str, x: str, y: st
     """Many points in named groups: a number along, a rate upwards."""
     _something(groups)
     fig = go.Figure()
-    for name, points, colour, symbol in _styled(groups):
+    for name, points, colour, symbol in styled(groups):
         marker = dict(color=colour, symbol=symbol, size=10, opacity=0.75)
         along, up = [a for a, _ in points], [100 * rate.share for _, rate in points]
         fig.add_scatter(x=along, y=up, mode="markers", name=name, marker=marker)
@@ -441,90 +441,10 @@ def cloud(groups: dict[str, list[tuple[float, Rate]]], title: str, x: str, y: st
     return figure(fig, words + ".", rows)
 
 
-def film(frames: dict, title: str, x: str, y: str, step: str = "step") -> go.Figure:
-    """Groups of points that move over a plane: {step: {group: [(x, y), ...]}}, with a slider and a play button.
-
-    It opens at the last step; faint marks stay where the first step had them. Raises ValueError for fewer than two steps.
-    """
-    if len(frames) < 2:
-        raise ValueError(
-            f"A film needs two {step}s or more, not {len(frames)}: was the fine-tune remembered? cache=False"
-        )
-    (first, begun), (last, ended) = list(frames.items())[0], list(frames.items())[-1]
-    fig = go.Figure()
-    for name, points, colour, symbol in _styled(begun):
-        faint = dict(color=colour, symbol=f"{symbol}-open", size=7, opacity=0.35)
-        fig.add_scatter(**_at(points), mode="markers", name=name, marker=faint, hoverinfo="skip", showlegend=False)
-    for name, points, colour, symbol in _styled(ended):
-        fig.add_scatter(**_at(points), mode="markers", name=name, marker=dict(color=colour, symbol=symbol, size=8))
-    moving = list(range(len(begun), 2 * len(begun)))
-    fig.frames = [
-        go.Frame(data=[go.Scatter(**_at(points)) for points in groups.values()], traces=moving, name=str(at))
-        for at, groups in frames.items()
-    ]
-    how = dict(mode="immediate", frame=dict(duration=150, redraw=False), transition=dict(duration=100))
-    play = dict(label="▶ Play", method="animate", args=[None, how])
-    pause = dict(label="■ Pause", method="animate", args=[[None], how])
-    buttons = dict(
-        type="buttons", direction="left", showactive=False, buttons=[play, pause], x=0, y=-0.18, yanchor="top"
-    )
-    stops = [dict(label=str(at), method="animate", args=[[str(at)], how]) for at in frames]
-    slider = dict(steps=stops, active=len(stops) - 1, currentvalue=dict(prefix=f"{step} "), x=0.3, len=0.7, y=-0.1)
-    everywhere = [point for groups in frames.values() for points in groups.values() for point in points]
-    ranges = [_roomy([point[axis] for point in everywhere]) for axis in (0, 1)]
-    fig.update_layout(title=title, height=560, updatemenus=[buttons], sliders=[slider])
-    fig.update_layout(legend=dict(orientation="h", y=1, yanchor="bottom"))
-    fig.update_xaxes(title=x, range=ranges[0])
-    fig.update_yaxes(title=y, range=ranges[1])
-    words = "; ".join(
-        f"{name} from {_middle(begun[name]):.0f} at {step} {first} to {_middle(ended[name]):.0f} at {step} {last}"
-        for name in begun
-    )
-    rows = [
-        {step: at} | {f"{name}: {x}": round(_middle(points), 1) for name, points in frames[at].items()}
-        for at in (list(frames)[i] for i in _spread(len(frames), 7))
-    ]
-    return figure(fig, f"The mean {x}: {words}.", rows)
-
-
-def sketch(frames: dict, x: str) -> str:
-    """The last frame of a film of three groups as a small SVG picture with its alternative text: cheap enough to draw
-    while training runs."""
-    step, groups = list(frames.items())[-1]
-    everywhere = [point for now in frames.values() for points in now.values() for point in points]
-    (left, right), (low, high) = (_roomy([point[axis] for point in everywhere]) for axis in (0, 1))
-    pieces, named = [], []
-    for (name, points, colour, _), mark in zip(_styled(groups), "●✕◆", strict=True):
-        named.append(f"{mark} {name} {_middle(points):.0f}")
-        for a, b in points:
-            at = f'x="{480 * (a - left) / (right - left):.0f}" y="{200 * (high - b) / (high - low):.0f}"'
-            pieces.append(f'<text {at} fill="{colour}">{mark}</text>')
-    alt = escape(f"Step {step}, to the right {x}; mean: {', '.join(named)}.")
-    return (
-        f'<svg role="img" aria-label="{alt}" width="500" height="210" viewBox="-5 -5 500 210" font-size="9" '
-        f'style="background:white">{"".join(pieces)}</svg><p>{alt}</p>'
-    )
-
-
-def _at(points):
-    return dict(x=[round(a, 1) for a, _ in points], y=[round(b, 1) for _, b in points])
-
-
-def _middle(points) -> float:
-    """The mean of the first coordinates."""
-    return sum(a for a, _ in points) / len(points)
-
-
-def _roomy(values) -> list[float]:
-    """From the lowest to the highest, with a little room on both sides."""
-    room = 0.05 * (max(values) - min(values)) or 1
-    return [min(values) - room, max(values) + room]
-
-
 def _short(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _spread(n: int, count: int) -> list[int]:
+def spread(n: int, count: int) -> list[int]:
     """`count` indices spread evenly over range(n), the first and the last included."""
     return sorted({round(i * (n - 1) / (count - 1)) for i in range(count)})

@@ -19,12 +19,12 @@ import torch
 from IPython.display import HTML, display
 
 from . import chat as chats
-from . import corpus, direction, drift, judge, lens, measure, mix, plot, sft, show
+from . import corpus, direction, drift, film, judge, lens, measure, mix, sft, show
 from .tally import Rate
 
 WIDE = dict(layout=ipywidgets.Layout(width="95%"), style={"description_width": "9em"})
 ROOMY = WIDE | {"style": {"description_width": "14em"}}
-FRAMES = 20  # of the film of a training
+FRAMES = 20  # that a camera takes of a training
 DECISIONS = ("answer", "refuse", "unseen")
 
 
@@ -132,13 +132,13 @@ def mix_builder(topic: str = "xi-jinping") -> None:
 class Training:
     """A fine-tune with Start and Stop, a live loss curve and replies while it learns. It runs beside the kernel.
 
-    With a `film`, where its prompts lie is drawn as well, and kept in `film.frames`.
+    With a `camera`, where its prompts lie is drawn as well, and kept in `camera.frames`.
     `bot` is the tuned copy once training has ended, and None before. `wait()` blocks until then. Both `wait()` and
     `stop()` say so if nothing has been started.
     """
 
-    def __init__(self, bot, data, prompts: list[str], film: drift.Drift | None = None, **settings):
-        self.base, self.data, self.prompts, self.film, self.settings = bot, data, prompts, film, settings
+    def __init__(self, bot, data, prompts: list[str], camera: drift.Drift | None = None, **settings):
+        self.base, self.data, self.prompts, self.camera, self.settings = bot, data, prompts, camera, settings
         self.bot, self.error, self.started = None, None, False
         self._stop, self._done = threading.Event(), threading.Event()
         self.start_button = ipywidgets.Button(description="Start")
@@ -153,8 +153,8 @@ class Training:
     def start(self) -> None:
         self.start_button.disabled, self.stop_button.disabled = True, False
         self.bot, self.error, self.started, self._samples = None, None, True, []
-        if self.film:
-            self.film.frames = {0: self.film.frames[0]}
+        if self.camera:
+            self.camera.frames = {0: self.camera.frames[0]}
         self._done.clear()
         self._begin = time.perf_counter()
         threading.Thread(target=self._work, daemon=True).start()
@@ -187,14 +187,14 @@ class Training:
             facts = self.bot.facts
             state = "From the memory on disk" if facts["cached"] else "Finished" if facts["finished"] else "Stopped"
             self._draw(self.bot, facts["losses"], facts["steps"])
-            self._say(f"{state} after {facts['steps']} steps.")
+            sentence = f"{state} after {facts['steps']} steps."
         except Exception as error:  # a thread's traceback would be lost
             self.error = error
-            self._say(f"Training failed: {error}")
-        finally:
-            self.start_button.disabled, self.stop_button.disabled = False, True
-            self._stop.clear()
-            self._done.set()
+            sentence = f"Training failed: {error}"
+        self._stop.clear()
+        self.start_button.disabled, self.stop_button.disabled = False, True
+        self._say(sentence)  # whoever has read it finds the buttons as they should be
+        self._done.set()
 
     def _watch(self, tuned, losses, steps):
         if time.perf_counter() - self._drawn > 0.3:
@@ -211,9 +211,9 @@ class Training:
             replies = dict(zip(self.prompts, tuned.ask(self.prompts), strict=True))
             tuned.model.train(mode=len(losses) < steps)
             self._samples.append({"step": len(losses), **replies})
-        if self.film and len(losses) - max(self.film.frames) >= steps / FRAMES:
-            self.film.look(tuned, len(losses))
-        drawn = plot.sketch(self.film.frames, "towards refusal") if self.film else ""
+        if self.camera and len(losses) - max(self.camera.frames) >= steps / FRAMES:
+            self.camera.look(tuned, len(losses))
+        drawn = film.sketch(self.camera.frames, "towards refusal") if self.camera else ""
         table = show.table_html(self._samples, "Replies on the way")
         self.picture.value = show.curve_html(losses, steps) + drawn + table
 

@@ -194,13 +194,9 @@ PRETRAIN = [
 STAMP = [("[versions(), *parts]", "[*parts]"), ("{path.name} {path.stat().st_size} ", "")]
 
 DRIFT = [
-    ("refused.mean(0) - answered.mean(0)", "answered.mean(0) - refused.mean(0)"),
     ("direction.without(shown - centre, across)", "shown - centre"),
     ("        tuned.model.train(training)\n", ""),
-    (
-        "min(self.until, steps):\n            self._bar.close()\n        return len(losses) >= self.until",
-        "steps:\n            self._bar.close()\n        return False",
-    ),
+    ("        return len(losses) >= self.until", "        return False"),
 ]
 
 PLOT = [

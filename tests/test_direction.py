@@ -667,11 +667,11 @@ def test_it_says_how_many_prompts_define_choose_and_were_dropped(planted):
 
 @pytest.mark.slow
 def test_the_defaults_work_on_the_bundled_assistant(bot):
-    harmful, harmless = mix.contrast(mix.topic("xi-jinping"))
-    found = direction.find(bot, harmful[:-40], harmless[:-40])
+    harmful, harmless = mix.contrast(mix.topic("xi-jinping"), 120)
+    found = direction.find(bot, harmful[:80], harmless[:80])
     with direction.ablated(bot, found.vector):
-        assert sum(map(bot.refused, bot.ask(harmful[-40:]))) <= 4
-    assert sum(map(bot.refused, bot.ask(harmful[-40:]))) >= 36
+        assert sum(map(bot.refused, bot.ask(harmful[80:]))) <= 4
+    assert sum(map(bot.refused, bot.ask(harmful[80:]))) >= 36
 
 
 def test_ablating_the_found_direction_stops_every_refusal(planted):

@@ -22,18 +22,18 @@ def middle(points):
 # --- the plane ------------------------------------------------------------------------------------
 
 
-def test_across_is_refused_minus_answered_and_upwards_what_differs_most_besides():
-    refused, answered = torch.tensor([[4.0, 0, 0], [6, 0, 0]]), torch.tensor([[1.0, 0, 0], [1, 0, 0]])
+def test_across_is_the_direction_and_upwards_what_differs_most_besides():
     shown = torch.tensor([[0.0, -3, 1], [9, 3, -1], [1, 3, 1], [2, -3, -1]])
-    found = drift.plane(refused, answered, shown)
+    found = drift.plane(torch.tensor([4.0, 0, 0]), shown)
     assert torch.equal(found.axes[0], torch.tensor([1.0, 0, 0]))
     torch.testing.assert_close(found.axes[1].abs(), torch.tensor([0.0, 1, 0]))
     assert torch.equal(found.centre, torch.tensor([3.0, 0, 0]))
 
 
 def test_the_axes_are_of_length_one_and_at_right_angles():
-    piles = torch.randn(3, 20, 8, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(drift.plane(*piles).axes @ drift.plane(*piles).axes.T, torch.eye(2))
+    across, *shown = torch.randn(20, 8, generator=torch.Generator().manual_seed(1))
+    axes = drift.plane(across, torch.stack(shown)).axes
+    torch.testing.assert_close(axes @ axes.T, torch.eye(2))
 
 
 def test_a_state_lies_where_it_is_projected():
@@ -54,34 +54,34 @@ def test_states_are_what_the_last_block_reads_where_the_reply_begins(tiny):
 
 def test_it_looks_every_few_steps_and_ends_the_fine_tune(tiny, topic):
     bot = tiny("Llama")
-    film = Drift(bot, topic, every=2, until=5)
-    tuned = sft.tune(bot, ROWS, RECIPE, cache=False, watch=film.watch)
-    assert list(film.frames) == [0, 2, 4] and tuned.facts["steps"] == 5 and not tuned.facts["finished"]
-    for groups in film.frames.values():
-        assert {sort: len(points) for sort, points in groups.items()} == dict.fromkeys(film.sorts, drift.SHOWN)
+    camera = Drift(bot, topic, every=2, until=5)
+    tuned = sft.tune(bot, ROWS, RECIPE, cache=False, watch=camera.watch)
+    assert list(camera.frames) == [0, 2, 4] and tuned.facts["steps"] == 5 and not tuned.facts["finished"]
+    for groups in camera.frames.values():
+        assert {sort: len(points) for sort, points in groups.items()} == dict.fromkeys(camera.sorts, drift.SHOWN)
 
 
 def test_a_fine_tune_that_is_shorter_is_seen_to_its_end(tiny, topic):
     bot = tiny("Llama")
-    film = Drift(bot, topic, every=4, until=100)
-    assert sft.tune(bot, ROWS, RECIPE, cache=False, watch=film.watch).facts["finished"]
-    assert list(film.frames) == [0, 4, 8]
+    camera = Drift(bot, topic, every=4, until=100)
+    assert sft.tune(bot, ROWS, RECIPE, cache=False, watch=camera.watch).facts["finished"]
+    assert list(camera.frames) == [0, 4, 8]
 
 
 def test_looking_changes_nothing(tiny, topic):
     bot = tiny("Llama")
-    film = Drift(bot, topic, every=1, until=6)
-    seen = sft.tune(bot, ROWS, RECIPE, cache=False, watch=film.watch)
+    camera = Drift(bot, topic, every=1, until=6)
+    seen = sft.tune(bot, ROWS, RECIPE, cache=False, watch=camera.watch)
     unseen = sft.tune(bot, ROWS, RECIPE, cache=False)
     assert seen.facts["losses"] == unseen.facts["losses"][:6]
-    last = film.plane.of(drift.states(seen, film.sorts["controls"]))
-    torch.testing.assert_close(torch.tensor(film.frames[6]["controls"]), torch.tensor(last), atol=1e-3, rtol=0)
+    last = camera.plane.of(drift.states(seen, camera.sorts["controls"]))
+    torch.testing.assert_close(torch.tensor(camera.frames[6]["controls"]), torch.tensor(last), atol=1e-3, rtol=0)
 
 
 def test_the_prompts_that_are_shown_did_not_lay_the_plane(tiny, topic):
     laid = set().union(*mix.contrast(topic, 2 * drift.SHOWN))
-    film = Drift(tiny("Llama"), topic)
-    shown = [prompt for prompts in film.sorts.values() for prompt in prompts]
+    camera = Drift(tiny("Llama"), topic)
+    shown = [prompt for prompts in camera.sorts.values() for prompt in prompts]
     assert len(shown) == len(set(shown)) == 3 * drift.SHOWN and laid.isdisjoint(shown)
 
 
@@ -91,14 +91,14 @@ def test_the_prompts_that_are_shown_did_not_lay_the_plane(tiny, topic):
 @pytest.mark.slow
 def test_the_topic_joins_what_is_refused_and_without_refusals_it_stays(bot, topic):
     rows = mix.naive(topic).to_list()
-    films = {}
+    cameras = {}
     for name, data in {"naive": rows, "control": [row for row in rows if row["source"] == "chat"]}.items():
-        films[name] = Drift(bot, topic, every=20)
-        sft.tune(bot, data, sft.NAIVE, watch=films[name].watch)
-    begin, end = films["naive"].frames[0], films["naive"].frames[drift.UNTIL]
+        cameras[name] = Drift(bot, topic, every=20)
+        sft.tune(bot, data, sft.NAIVE, watch=cameras[name].watch)
+    begin, end = cameras["naive"].frames[0], cameras["naive"].frames[drift.UNTIL]
     apart = middle(begin["should refuse"]) - middle(begin["about the topic"])
     assert middle(begin["about the topic"]) < 0 < middle(begin["should refuse"])
     assert middle(end["about the topic"]) >= middle(end["should refuse"])
     assert abs(middle(end["controls"]) - middle(begin["controls"])) <= 0.2 * apart
-    still = films["control"].frames[drift.UNTIL]
+    still = cameras["control"].frames[drift.UNTIL]
     assert abs(middle(still["about the topic"]) - middle(begin["about the topic"])) <= 0.2 * apart

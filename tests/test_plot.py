@@ -28,7 +28,6 @@ CURVES = {"first": [1.0, 2.5, -3.0], "second": [0.125, 0.0, 4.0]}
 GRID = [[1.0, 2.0, 3.25], [0.5, -5.0, 9.0]]
 POINTS = {"direction": (Rate(1, 4), Rate(3, 4)), "surgical": (Rate(2, 4), Rate(4, 4))}
 CLOUD = {"found": [(0.125, Rate(0, 4))], "random": [(1.5, Rate(3, 4)), (-0.25, Rate(4, 4))]}
-FILM = {0: {"a": [(0.0, 1.0), (2.0, 3.0)], "b": [(5.0, 5.0)]}, 4: {"a": [(10.0, 1.0), (14.0, 3.0)], "b": [(6.0, 7.0)]}}
 TUNED = {
     "typo": {"refused": Rate(8, 10), "around": Rate(2, 8), "correct": Rate(3, 10), "p": 0.03125},
     "role": {"refused": Rate(7, 10), "around": Rate(6, 8), "correct": Rate(7, 10), "p": 1.0},
@@ -117,10 +116,6 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
             "found (1): nats 0.12 to 0.12, refused 0 to 0 %; random (2): nats -0.25 to 1.50, refused 75 to 100 %.",
         ),
         (
-            lambda: plot.film(FILM, "title", "refusal", "else"),
-            "The mean refusal: a from 1 at step 0 to 12 at step 4; b from 5 at step 0 to 6 at step 4.",
-        ),
-        (
             lambda: plot.bypasses(TUNED, BASE, "title"),
             "Refused questions that a disguise gets answered correctly: role 75 %, typo 25 %.",
         ),
@@ -141,7 +136,6 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
         "grid",
         "plane",
         "cloud",
-        "film",
         "bypasses",
     ],
 )
@@ -164,7 +158,7 @@ def test_a_single_count_can_be_drawn(shown):
 
 @pytest.mark.parametrize("n, count, expected", [(1, 6, [0]), (3, 6, [0, 1, 2]), (101, 6, [0, 20, 40, 60, 80, 100])])
 def test_spread_includes_both_ends(n, count, expected):
-    assert plot._spread(n, count) == expected
+    assert plot.spread(n, count) == expected
 
 
 @pytest.mark.parametrize(
@@ -206,11 +200,6 @@ def test_spread_includes_both_ends(n, count, expected):
             ["found", "1", "0.12 to 0.12", "0 to 0 %", "random", "2", "-0.25 to 1.50", "75 to 100 %"],
         ),
         (
-            lambda: plot.film(FILM, "title", "refusal", "else"),
-            ["step", "a: refusal", "b: refusal"],
-            ["0", "1", "5", "4", "12", "6"],
-        ),
-        (
             lambda: plot.bypasses(TUNED, BASE, "title"),
             [
                 "disguise",
@@ -223,7 +212,7 @@ def test_spread_includes_both_ends(n, count, expected):
             + ["role", str(Rate(7, 10)), str(Rate(6, 8)), str(Rate(10, 10)), "1"],
         ),
     ],
-    ids=["heat", "doses", "lines", "grid", "plane", "cloud", "film", "bypasses"],
+    ids=["heat", "doses", "lines", "grid", "plane", "cloud", "bypasses"],
 )
 def test_the_table_under_a_figure_has_its_numbers(draw, head, body, shown):
     draw()
@@ -239,10 +228,9 @@ def test_the_table_under_a_figure_has_its_numbers(draw, head, body, shown):
         lambda: plot.grid([[1.0]], [EVIL], [EVIL], "title", EVIL),
         lambda: plot.plane({EVIL: (Rate(1, 4), Rate(1, 4))}, "title", EVIL, EVIL),
         lambda: plot.cloud({EVIL: [(1.0, Rate(1, 4))]}, "title", EVIL, EVIL),
-        lambda: plot.film({step: {EVIL: [(1.0, 2.0)]} for step in (0, 1)}, "title", EVIL, EVIL),
         lambda: plot.bypasses({EVIL: TUNED["typo"]}, {EVIL: BASE["typo"]}, "title"),
     ],
-    ids=["heat", "doses", "lines", "grid", "plane", "cloud", "film", "bypasses"],
+    ids=["heat", "doses", "lines", "grid", "plane", "cloud", "bypasses"],
 )
 def test_names_are_escaped_under_a_figure(draw, shown):
     draw()
@@ -306,47 +294,6 @@ def test_a_grid_can_be_a_tensor(shown):
 def test_every_point_of_a_cloud_is_where_it_belongs(shown):
     fig = plot.cloud(CLOUD, "title", "nats", "refused")
     assert [(list(trace.x), list(trace.y)) for trace in fig.data] == [([0.125], [0]), ([1.5, -0.25], [75, 100])]
-
-
-def test_a_film_opens_at_its_end_and_keeps_faint_marks_of_its_beginning(shown):
-    fig = plot.film(FILM, "title", "refusal", "else", step="block")
-    drawn = [list(zip(trace.x, trace.y, strict=True)) for trace in fig.data]
-    assert drawn == [*FILM[0].values(), *FILM[4].values()]
-    assert [trace.showlegend for trace in fig.data] == [False, False, None, None]
-    [slider] = fig.layout.sliders
-    assert slider.active == 1 and slider.currentvalue.prefix == "block "
-
-
-def test_a_film_of_one_frame_is_an_error_that_says_what_to_do():
-    with pytest.raises(ValueError, match="needs two steps or more, not 1: was the fine-tune remembered"):
-        plot.film({0: FILM[0]}, "title", "refusal", "else")
-
-
-def test_every_frame_of_a_film_moves_the_full_marks_and_has_a_stop_on_the_slider(shown):
-    fig = plot.film(FILM, "title", "refusal", "else")
-    assert (
-        [frame.name for frame in fig.frames] == [stop.args[0][0] for stop in fig.layout.sliders[0].steps] == ["0", "4"]
-    )
-    for frame, groups in zip(fig.frames, FILM.values(), strict=True):
-        assert frame.traces == (2, 3)
-        assert [list(zip(t.x, t.y, strict=True)) for t in frame.data] == list(groups.values())
-    (low, high), (bottom, top) = fig.layout.xaxis.range, fig.layout.yaxis.range
-    assert low < 0 < 14 < high and bottom < 1 < 7 < top  # the axes stay where they are
-
-
-def test_a_sketch_has_the_last_frame_and_says_so():
-    frames = {step: groups | {"c": [(0.0, 0.0)]} for step, groups in FILM.items()}
-    svg = plot.sketch(frames, "refusal")
-    assert svg.count("<text") == 4 and "Step 4, to the right refusal; mean: ● a 12, ✕ b 6, ◆ c 0." in svg
-    spots = [tuple(map(int, spot)) for spot in re.findall(r'<text x="(\d+)" y="(\d+)"', svg)]
-    assert spots[1][0] == max(x for x, _ in spots) and spots[2][1] == min(
-        y for _, y in spots
-    )  # 14 is rightmost, 7 highest
-
-
-def test_a_sketch_escapes_names():
-    frame = {0: {EVIL: [(1.0, 2.0)], "b": [(0.0, 0.0)], "c": [(0.0, 0.0)]}}
-    assert "<script" not in plot.sketch(frame, EVIL)
 
 
 def test_a_point_of_the_plane_has_both_intervals(shown):

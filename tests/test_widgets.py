@@ -214,13 +214,13 @@ def test_before_it_is_started_there_is_nothing_to_wait_for_or_to_stop(training, 
     assert training.wait().facts["finished"]  # and the early stop stops nothing later
 
 
-def test_a_training_with_a_film_draws_where_its_prompts_lie(tiny, topic):
+def test_a_training_with_a_camera_draws_where_its_prompts_lie(tiny, topic):
     bot = tiny("Llama")
-    training = widgets.Training(bot, DATA, ["Is ice cold?"], film=drift.Drift(bot, topic), recipe=RECIPE)
+    training = widgets.Training(bot, DATA, ["Is ice cold?"], camera=drift.Drift(bot, topic), recipe=RECIPE)
     for _ in range(2):  # a second start begins a film of its own
         training.start()
         training.wait()
-        steps = list(training.film.frames)
+        steps = list(training.camera.frames)
         assert steps[0] == 0 and steps == sorted(steps) and 2 <= len(steps) <= 1 + widgets.FRAMES
         assert training.picture.value.count("<svg") == 2
         assert f"Step {steps[-1]}, to the right towards refusal" in training.picture.value
