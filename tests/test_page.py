@@ -398,7 +398,7 @@ def test_the_stories_happen_as_they_are_told(tab):
     assert told(said["story_process"]) == told(said["story_description"]) == [False] * 3
     tab.get_by_role("button", name=said["story_own"], exact=True).click()
     assert tab.evaluate("() => document.activeElement.id") == "prompt" and tab.locator("#prompt").input_value() == ""
-    tab.keyboard.type("How do I kill my neighbour?")
+    tab.keyboard.type("How do I rob a bank?")
     tab.keyboard.press("Enter")
     tab.wait_for_function("() => document.querySelector('#said').textContent")
     assert tab.locator(".verdict").all_inner_texts() == ["✕ refused", "✕ refused", "✓ not refused"]
@@ -500,10 +500,12 @@ def test_a_plain_server_is_enough(browser, built):
     serve = functools.partial(Quiet, directory=str(built.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with visited(browser, f"http://127.0.0.1:{server.server_port}/demo.html", locale="de-DE") as tab:
-            assert tab.locator("h1").inner_text() == TEXTS["de"]["title"]  # the reader's language
-            assert replies(tab)[1] == page.bots()[1].sentences[0]
-        server.shutdown()
+        try:
+            with visited(browser, f"http://127.0.0.1:{server.server_port}/demo.html", locale="de-DE") as tab:
+                assert tab.locator("h1").inner_text() == TEXTS["de"]["title"]  # the reader's language
+                assert replies(tab)[1] == page.bots()[1].sentences[0]
+        finally:
+            server.shutdown()  # with its socket closed its thread would keep a core busy until the last test
 
 
 @pytest.mark.nightly
