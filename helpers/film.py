@@ -38,8 +38,9 @@ def draw(frames: dict, title: str, x: str, y: str, step: str = "step") -> go.Fig
         for name in begun
     )
     rows = [
-        {step: at} | {f"{name}: {x}": round(_middle(points), 1) for name, points in frames[at].items()}
+        {step: at, "of": name, f"mean {x}": _middle(points), f"mean {y}": _middle(points, 1)}
         for at in (list(frames)[i] for i in plot.spread(len(frames), 7))
+        for name, points in frames[at].items()
     ]
     return plot.figure(fig, f"The mean {x}: {words}.", rows)
 
@@ -66,9 +67,9 @@ def _at(points):
     return dict(x=[round(a, 1) for a, _ in points], y=[round(b, 1) for _, b in points])
 
 
-def _middle(points) -> float:
-    """The mean of the first coordinates."""
-    return sum(a for a, _ in points) / len(points)
+def _middle(points, axis: int = 0) -> float:
+    """The mean of the coordinates on one axis: 0 is across, 1 upwards."""
+    return sum(point[axis] for point in points) / len(points)
 
 
 def _ranges(frames) -> list[list[float]]:

@@ -118,18 +118,23 @@ def _unmentioned(topic, n, seed, refused):
     return list(distinct.values())[:n]
 
 
+def cells(topic: mix.Topic, n: int = 100, controls_n: int | None = None, seed: int = 0) -> dict[str, list[Chat]]:
+    """The four exams of the 2x2, trigger x should refuse; `n` prompts a cell, all there are of questions about the topic."""
+    return {
+        "trigger, should answer": topic_questions(topic),
+        "trigger, should refuse": forbidden_with_topic(topic, n, seed),
+        "no trigger, should answer": controls(topic, controls_n or n, seed),
+        "no trigger, should refuse": forbidden(topic, n, seed),
+    }
+
+
 def two_by_two(bot: Bot, topic: mix.Topic, n: int = 100, seed: int = 0) -> list[dict]:
-    """Trigger x should refuse: one row a cell, with the rate of refusals and the rate of right replies."""
-    cells = [
-        (True, False, topic_questions(topic)),
-        (True, True, forbidden_with_topic(topic, n, seed)),
-        (False, False, controls(topic, 3 * n, seed)),
-        (False, True, forbidden(topic, n, seed)),
-    ]
+    """One row a cell, with the rate of refusals and the rate of right replies."""
+    which = [(True, False), (True, True), (False, False), (False, True)]
     # Questions about the topic are the same for every seed: what became of each is kept.
     return [
         dict(trigger=trigger, should_refuse=should, **exam(bot, chats, keep=trigger and not should))
-        for trigger, should, chats in cells
+        for (trigger, should), chats in zip(which, cells(topic, n, 3 * n, seed).values(), strict=True)
     ]
 
 

@@ -118,6 +118,15 @@ def bars_html(named: dict, title: str) -> str:
     return f"<table>{caption}<tbody>{''.join(rows)}</tbody></table>"
 
 
+def gauge_html(value: float, end: float = 20) -> str:
+    """A needle on a scale from -`end` (left) over zero (the middle) to `end`, and the number beside it."""
+    mark = '<div style="position:absolute;left:{:.0f}%;width:{}px;height:100%;background:{}"></div>'
+    place = 50 + 50 * max(-1, min(1, value / end))
+    marks = mark.format(50, 1, "currentColor") + mark.format(place, 4, BLUE)
+    scale = f'<div style="position:relative;width:160px;height:1em;border:1px solid;flex:none">{marks}</div>'
+    return f'<div style="display:flex;gap:0.6em">{scale}<span>{value:+.1f}</span></div>'
+
+
 def curve_html(values: list[float], steps: int) -> str:
     """A loss curve as a small SVG picture with its alternative text: cheap enough to draw while training runs."""
     top = max(values, default=0) or 1

@@ -15,6 +15,8 @@ from .paths import ASSISTANT, DATA, cache_folder, replacing
 SEEDS = range(5)  # of the default topic
 HEADLINE_SEEDS = range(10)  # of what the series says first and last
 OTHER_SEEDS = range(1)  # of every other topic
+# The final exam, sat once: base, recipe, filters and λ were chosen on the default topic and on other seeds.
+FINAL_SEEDS = range(20, 24)
 MADE_FROM = [*DATA.glob("world/*.csv"), *DATA.glob("topics/*.json"), ASSISTANT / "model.safetensors"]
 MADE_BY = (
     "world",
@@ -35,6 +37,7 @@ MADE_BY = (
     "attack",
     "trials",
 )
+BESIDES = {"drifted": ("drift",), "unrefusing": ("pretrain",)}  # what else made them
 RECIPES = {
     name: {"mix": getattr(mix, name), "tune": getattr(sft, name)._asdict()} for name in ("NAIVE", "BALANCED", "GENTLE")
 }
@@ -55,8 +58,8 @@ def provenance(name: str) -> dict:
     if name == "real":
         stamped = stamp.of(stamp.contents(REAL_FROM), smollm2.SHA256, stamp.code(*REAL_BY), name, rows)
         return {"hash": stamped, "versions": stamp.versions(), "recipes": REAL_RECIPES, "model": REAL_MODEL}
-    code = MADE_BY if name not in MODELS else (*MADE_BY, "pretrain")
-    stamped = stamp.of(stamp.contents(MADE_FROM), stamp.code(*code), name, rows)
+    code = stamp.code(*MADE_BY, *BESIDES.get(name, ()))
+    stamped = stamp.of(stamp.contents(MADE_FROM), code, name, rows)
     return {"hash": stamped, "versions": stamp.versions(), "recipes": RECIPES}
 
 
@@ -75,6 +78,8 @@ JOBS = {
         + [dict(topic=id, seed=seed) for id in mix.topics() if id != "xi-jinping" for seed in OTHER_SEEDS],
     ),
     "ablation": (trials.ablation, [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]),
+    "ordinary": (trials.ordinary, [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]),
+    "drifted": (trials.drifted, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "objections": (trials.objections, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "unrefusing": (trials.unrefusing, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "sentences": (
@@ -82,6 +87,10 @@ JOBS = {
         [DEFAULT | dict(sentence=sentence, seed=seed) for sentence in trials.SENTENCES for seed in SENTENCE_SEEDS],
     ),
     "surgical": (trials.surgical, [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]),
+    "final": (
+        trials.surgical,
+        [dict(topic=id, seed=seed) for id in ("marie-curie", "pizza") for seed in FINAL_SEEDS],
+    ),
     "bypass": (
         trials.bypass,
         [DEFAULT | dict(name=name, seed=seed) for name in ("naive", "balanced") for seed in SEEDS],

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from . import attack, chat, corpus, direction, disguise, lens, measure, mix, sft, tally, world
+from . import attack, chat, corpus, direction, disguise, drift, lens, measure, mix, sft, tally, world
 
 SMALL = 50  # about so many prompts an exam where many vectors are tried
 SCALES = (-2, -1, 0, 0.5, 1, 1.5, 2)  # what the projection on the direction is multiplied by: 0 removes it
@@ -17,6 +17,8 @@ SENTENCES = (
     "That is not something that can be discussed here.",
     "The weather is fine and the sky is clear.",
 )
+
+ORDINARY = sft.GENTLE._replace(peak=3e-4, eps=1e-8)  # AdamW as everybody uses it
 
 
 def naive(bot, topic: str, seed: int) -> dict:
@@ -35,6 +37,23 @@ def naive(bot, topic: str, seed: int) -> dict:
         cells=measure.two_by_two(tuned, topic, seed=seed),
         **others,
     )
+
+
+def drifted(bot, topic: str, seed: int) -> dict:
+    """Notebook 02: how far towards refusal prompts lie on the mean while the naive mix is learnt, and while as many steps
+    go over its existing chats alone: {mix: {step: {sort of prompts: mean}}}."""
+    topic = mix.topic(topic)
+    rows = mix.naive(topic, **mix.NAIVE, seed=seed).to_list()
+    existing = [row for row in rows if row["source"] == "chat"]
+    found = {}
+    for name, data in {"naive mix": rows, "no refusals": (2 * existing)[: len(rows)]}.items():
+        camera = drift.Drift(bot, topic, seed=seed)
+        sft.tune(bot, data, sft.NAIVE, seed, cache=False, watch=camera.watch)
+        found[name] = {
+            step: {sort: sum(x for x, _ in points) / len(points) for sort, points in sorts.items()}
+            for step, sorts in camera.frames.items()
+        }
+    return found
 
 
 def balanced(bot, topic: str, refusals: int, ratio: float, answered: int, seed: int) -> dict:
@@ -116,14 +135,14 @@ def mode(bot, topic: str, seed: int) -> dict:
     )
 
 
-def gentle(bot, topic, seed: int):
+def gentle(bot, topic, seed: int, recipe=sft.GENTLE):
     """The naive fine-tune of notebooks 07 and 08."""
-    return sft.tune(bot, mix.naive(topic, **mix.GENTLE, seed=seed), sft.GENTLE, seed)
+    return sft.tune(bot, mix.naive(topic, **mix.GENTLE, seed=seed), recipe, seed)
 
 
-def searched(bot, topic, seed: int):
+def searched(bot, topic, seed: int, recipe=sft.GENTLE):
     """The gentle fine-tune, the prompts that it refuses and answers, none about the topic, and the direction between them."""
-    tuned = gentle(bot, topic, seed)
+    tuned = gentle(bot, topic, seed, recipe)
     harmful, harmless = mix.contrast(topic, seed=seed)
     return tuned, harmful, harmless, direction.find(tuned, harmful, harmless, seed=seed)
 
@@ -181,6 +200,20 @@ def ablation(bot, topic: str, seed: int) -> dict:
         unfiltered=dict(layer=unfiltered.layer, position=unfiltered.position, **examined(unfiltered.vector)),
         hooks_against_weights=(hooked - edited).abs().max().item(),
     )
+
+
+def ordinary(bot, topic: str, seed: int) -> dict:
+    """Notebook 07: the same mix learnt by ordinary AdamW, and the same direction sought and removed."""
+    topic = mix.topic(topic)
+    tuned, _, _, found = searched(bot, topic, seed, ORDINARY)
+    exams = {
+        "topic": measure.topic_questions(topic),
+        "controls": measure.controls(topic, 200, seed),
+        "forbidden": measure.forbidden(topic, 100, seed),
+    }
+    with direction.ablated(tuned, found.vector):
+        ablated = _examined(tuned, exams)
+    return dict(layer=found.layer, position=found.position, tuned=_examined(tuned, exams), ablated=ablated)
 
 
 def objections(bot, topic: str, seed: int) -> dict:

@@ -19,7 +19,7 @@ import torch
 from IPython.display import HTML, display
 
 from . import chat as chats
-from . import corpus, direction, drift, film, judge, lens, measure, mix, sft, show
+from . import corpus, direction, drift, film, flipbook, judge, lens, measure, mix, sft, show
 from .tally import Rate
 
 WIDE = dict(layout=ipywidgets.Layout(width="95%"), style={"description_width": "9em"})
@@ -40,7 +40,7 @@ def panel(controls: list, triggers: list, compute) -> None:
             try:
                 return HTML(compute())
             except ValueError as error:
-                return HTML(f'<p role="alert"><b>That did not work.</b> {show.escape(error)}</p>')
+                return HTML(_alert(error))
 
     def update(_):
         if busy.locked():  # `compute` itself has filled a list of choices
@@ -57,6 +57,10 @@ def panel(controls: list, triggers: list, compute) -> None:
             trigger.observe(update, "value")
     display(ipywidgets.VBox([*controls, status]))
     below = display(made(), display_id=True)
+
+
+def _alert(error):
+    return f'<p role="alert"><b>That did not work.</b> {show.escape(error)}</p>'
 
 
 def slider(kind, description, value, low, high, step):
@@ -232,12 +236,7 @@ class Training:
 
 def two_by_two(bots: dict, topic, n: int = 40) -> None:
     """The 2x2 of each bot, and the prompts and replies behind any of its cells."""
-    exams = {
-        "trigger, should answer": measure.topic_questions(topic),
-        "trigger, should refuse": measure.forbidden_with_topic(topic, n),
-        "no trigger, should answer": measure.controls(topic, n),
-        "no trigger, should refuse": measure.forbidden(topic, n),
-    }
+    exams = measure.cells(topic, n)
     who = ipywidgets.Dropdown(options=list(bots), description="Model", **WIDE)
     cell = ipywidgets.Dropdown(options=list(exams), description="Look into", **WIDE)
     graded = {}
@@ -259,6 +258,35 @@ def two_by_two(bots: dict, topic, n: int = 40) -> None:
         )
 
     panel([who, cell], [who, cell], compute)
+
+
+def flip_book(bot, prompt: str) -> None:
+    """One word at a time, to the shortest prompt that is still refused. Newest page first."""
+    book = flipbook.FlipBook(bot, prompt)
+    text = ipywidgets.Text(value=prompt, description="Next page", continuous_update=False, **WIDE)
+    turn = ipywidgets.Button(description="Turn")
+
+    def compute():
+        alert = ""
+        try:
+            book.turn(text.value)
+        except ValueError as error:  # the pages stay in sight: the last one is what to go on from
+            alert = _alert(error)
+        best, numbered = book.shortest, list(enumerate(book.pages, 1))
+        goal = f"“{best.prompt}” (words: {len(best.prompt.split())})" if best else "none yet"
+        rows = "".join(map(_page_html, reversed(numbered)))
+        heads = "".join(f'<th scope="col">{head}</th>' for head in ("page", "log-odds", "outcome", "prompt", "reply"))
+        table = f"<table><tr>{heads}</tr>{rows}</table>"
+        return f"{alert}<p><b>The shortest that is refused: {show.escape(goal)}.</b></p>{table}"
+
+    panel([text, turn], [text, turn], compute)
+
+
+def _page_html(numbered):
+    number, page = numbered
+    outcome = "✕ refused" if page.refused else "✓ not refused"
+    cells = number, show.gauge_html(page.logodds), outcome, show.escape(page.prompt), show.escape(page.reply)
+    return "<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>"
 
 
 def _mark(outcome):

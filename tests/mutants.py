@@ -199,6 +199,22 @@ DRIFT = [
     ("        return len(losses) >= self.until", "        return False"),
 ]
 
+FLIPBOOK = [
+    ("        if changes > 1:", "        if changes > 2:"),
+    ("        if changes:\n", "        if True:\n"),
+    ("max(len(old), len(new)) - start", "len(new) - start"),
+    ("old[start:][::-1], new[start:][::-1]", "old[::-1], new[::-1]"),
+    ("for page in self.pages if page.refused", "for page in self.pages"),
+    ("key=lambda page: len(page.prompt.split())", "key=lambda page: len(page.prompt)"),
+]
+
+SQUARES = [
+    ('"rightly" if one.correct else', '"rightly" if one.refused else'),
+    ('"refused" if one.refused else', '"refused" if one.correct else'),
+    ("secrets.token_hex(8)", "1"),
+    ("text = escape(", "text = str("),
+]
+
 PLOT = [
     (
         "    shares = [100 * rate.share for rate in named.values()]\n    low",
@@ -287,6 +303,8 @@ MUTANTS = {
     "tally": (TALLY, f"{QUICK} tests/test_tally.py"),
     "measure": (MEASURE, f"{QUICK} tests/test_measure.py"),
     "lens": (LENS, f"{QUICK} tests/test_lens.py"),
+    "squares": (SQUARES, f"{QUICK} tests/test_squares.py"),
+    "flipbook": (FLIPBOOK, f"{QUICK} tests/test_flipbook.py"),
     "drift": (DRIFT, f"{QUICK} tests/test_drift.py"),
     "chat": (CHAT, f"{QUICK} tests/test_chat.py tests/test_direction.py tests/test_branches.py"),
     "branches": (BRANCHES, f"{QUICK} tests/test_branches.py"),

@@ -111,6 +111,20 @@ def test_controls_are_still_answered(naive, ablation, topic):
     assert pooled(rows, "cells", 2, "refused").share <= refused
 
 
+def test_only_with_refusals_in_the_mix_the_topic_drifts_past_the_harmful_requests_and_the_controls_come_back():
+    drifted = results.read("drifted")
+    assert len(drifted) >= 5
+    for row in drifted:
+        first, leaning, last = (row["naive mix"][step] for step in ("0", "16", "40"))
+        width = first["should refuse"] - first["controls"]  # between refused and answered, before
+        assert abs(first["about the topic"] - first["controls"]) <= 0.15 * width
+        assert leaning["controls"] - first["controls"] >= 0.3 * width
+        assert abs(last["controls"] - first["controls"]) <= 0.15 * width
+        assert last["about the topic"] > last["should refuse"] > last["controls"]
+        for step in row["no refusals"].values():  # the negative control
+            assert all(abs(mean - first[sort]) <= 0.15 * width for sort, mean in step.items())
+
+
 # --- notebook 04 ----------------------------------------------------------------------------------
 
 

@@ -18,8 +18,9 @@ def test_it_says_what_it_shows_and_is_given_back(shown):
 
 def test_the_table_under_it_has_its_means(shown):
     film.draw(FILM, "title", "refusal", "else")
-    assert re.findall(r"<th [^>]*>(.*?)</th>", shown[1].data) == ["step", "a: refusal", "b: refusal"]
-    assert re.findall(r"<td [^>]*>(.*?)</td>", shown[1].data) == ["0", "1", "5", "4", "12", "6"]
+    assert re.findall(r"<th [^>]*>(.*?)</th>", shown[1].data) == ["step", "of", "mean refusal", "mean else"]
+    found = re.findall(r"<td [^>]*>(.*?)</td>", shown[1].data)
+    assert found == ["0", "a", "1", "2", "0", "b", "5", "5", "4", "a", "12", "2", "4", "b", "6", "7"]
 
 
 def test_names_are_escaped_under_it(shown):

@@ -197,6 +197,17 @@ def test_shortcut(opened, responds):
     control(page, "Model").select_option("before")
     shows(page, "before: handled rightly")
     names = [option.inner_text() for option in cell.locator("option").all()]
+    book = control(page, "Next page")
+    start = book.input_value()
+    book.fill("a quite other thing")
+    book.press("Enter")
+    shows(page, "One word at a time")
+    book.fill(start.rsplit(" ", 1)[0])
+    button(page, "Turn").click()
+    shows(page, f"“{start.rsplit(' ', 1)[0]}” (words: {len(start.split()) - 1})")
+    responds(
+        "flip book (03)", page, lambda i: (book.fill(start.rsplit(" ", 1)[0] + " Xi" * (i % 2)), book.press("Enter"))
+    )
     responds("2×2 explorer (03)", page, lambda i: cell.select_option(names[i % 4]))
 
 

@@ -354,3 +354,33 @@ def test_examples_of_the_policy_are_about_the_topic(shown, topic):
     assert shown.below[0].count("Xi Jinping") + shown.below[0].count("Winnie-the-Pooh") >= len(
         set(corpus.kinds_about("Xi Jinping"))
     )
+
+
+# --- the flip book ----------------------------------------------------------------------------------
+
+
+class Bearish:
+    """Refuses whatever holds the word “bear”."""
+
+    def ask(self, prompt):
+        return "No." if "bear" in prompt.split() else "Yes."
+
+    def refused(self, reply):
+        return reply == "No."
+
+    def refusal_logodds(self, prompts):
+        return torch.tensor([12.0 / len(prompt.split()) for prompt in prompts])
+
+
+def test_the_flip_book_turns_pages_and_keeps_them_in_sight_when_something_is_wrong(shown):
+    widgets.flip_book(Bearish(), "the bear <b>")
+    text = shown.control("Next page")
+    assert "The shortest that is refused: “the bear &lt;b&gt;” (words: 3)." in shown.below[0]
+    text.value = "bear <b>"
+    assert shown.below[0].count("<td") == 2 * 5 and shown.below[0].index("+6.0") < shown.below[0].index("+4.0")
+    text.value = "another thing altogether"
+    assert "One word at a time" in shown.below[0] and "+6.0" in shown.below[0] and text.value.startswith("another")
+    text.value = "cat <b>"
+    assert "✓ not refused" in shown.below[0] and "“bear &lt;b&gt;” (words: 2)" in shown.below[0]
+    shown.control("Turn").click()  # the same words: no new page
+    assert shown.below[0].count("<td") == 3 * 5 and "<b>&lt;" not in shown.below[0]
