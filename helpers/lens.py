@@ -53,9 +53,15 @@ def auc(positive: Tensor, negative: Tensor) -> Tensor:
 
 def best_neuron(bot: Bot, refused: list[str], answered: list[str]) -> Neuron:
     """The neuron that tells refusing from answering best on these prompts: judge it on others."""
+    return best_neurons(bot, refused, answered, 1)[0]
+
+
+def best_neurons(bot: Bot, refused: list[str], answered: list[str], count: int) -> list[Neuron]:
+    """So many of them, the best first; of those that do equally well the ones of earlier blocks."""
     scores = auc(deciding(bot, refused), deciding(bot, answered)) - 0.5
-    layer, index = divmod(scores.abs().argmax().item(), scores.shape[1])
-    return Neuron(layer, index, 1 if scores[layer, index] > 0 else -1)
+    order = scores.abs().flatten().argsort(descending=True, stable=True)[:count]
+    places = [divmod(place, scores.shape[1]) for place in order.tolist()]
+    return [Neuron(layer, index, 1 if scores[layer, index] > 0 else -1) for layer, index in places]
 
 
 @contextlib.contextmanager

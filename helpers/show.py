@@ -18,6 +18,11 @@ LEFT = [
     {"selector": "td", "props": "white-space:normal; max-width:34em"},
     {"selector": "caption", "props": "font-weight:bold"},
 ]
+PACE = 0.1  # seconds a token
+PLAYED = """<style>
+@keyframes appear {from {opacity: 0.1}}
+@media (prefers-reduced-motion: no-preference) {.tokens span {animation: appear 0.2s both}}
+</style>"""
 
 
 def escape(text) -> str:
@@ -57,15 +62,17 @@ def supervised(bot, user: str, assistant: str) -> None:
 
 
 def supervised_html(texts: list[str], mask: list[int]) -> str:
+    """They appear one after the other, as the model reads and writes them; at once where motion is not wanted."""
     pieces = []
-    for text, counts in zip(texts, mask, strict=True):
-        pieces.append(f"<u><b>[{_visible(text)}]</b></u>" if counts else _visible(text))
+    for i, (text, counts) in enumerate(zip(texts, mask, strict=True)):
+        token = f"<u><b>[{_visible(text)}]</b></u>" if counts else _visible(text)
+        pieces.append(f'<span style="animation-delay:{PACE * i:.2f}s">{token}</span>')
     counted = (
         f"<p>The loss counts {sum(mask)} of {len(mask)} tokens: those in [brackets]. · is a space, ⏎ a new line.</p>"
     )
-    return (
-        '<p style="font-family:monospace;line-height:2;overflow-wrap:anywhere">' + " ".join(pieces) + "</p>" + counted
-    )
+    strip = f'<p style="font-family:monospace;line-height:2;overflow-wrap:anywhere">{" ".join(pieces)}</p>'
+    again = "<summary>Token by token (close and open: once more)</summary>"
+    return f'{PLAYED}<details class="tokens" open>{again}{strip}</details>{counted}'
 
 
 def strip(tokens: list[str], values: list[float], caption: str, darkest: float | None = None) -> None:

@@ -350,20 +350,20 @@ def bypass(bots: dict, direct: str, disguised: str, answer: str) -> None:
 
 
 def mode(bot, numbers: dict, prompt: str = "Where was Xi Jinping born?") -> None:
-    """Prompt and reply, token by token, coloured by a neuron or a direction.
+    """Prompt and reply, token by token, coloured once by each of some neurons and directions, one below the other.
 
     `numbers` maps a name to a function (user, reply) -> one number a token.
     """
     text = ipywidgets.Text(value=prompt, description="Prompt", continuous_update=False, **WIDE)
-    which = ipywidgets.Dropdown(options=list(numbers), description="Coloured by", **WIDE)
     ask = ipywidgets.Button(description="Colour")
 
     def compute():
         reply = bot.ask(text.value)
-        values = numbers[which.value](text.value, reply)
-        return show.strip_html(lens.texts(bot, text.value, reply), values, f"{text.value[:200]} → {reply}")
+        tokens = lens.texts(bot, text.value, reply)
+        strips = (show.strip_html(tokens, of(text.value, reply), name) for name, of in numbers.items())
+        return f"<p><b>{show.escape(text.value[:200])} → {show.escape(reply)}</b></p>" + "".join(strips)
 
-    panel([text, which, ask], [text, which, ask], compute)
+    panel([text, ask], [text, ask], compute)
 
 
 def ablation(bot, harmful: list[str], harmless: list[str], topic, n: int = 16) -> None:

@@ -165,6 +165,15 @@ def test_it_is_the_order_that_makes_a_neuron_good_and_not_its_size(monkeypatch):
     assert lens.best_neuron(None, ["refused"], ["answered"]) == Neuron(1, 2, -1)
 
 
+def test_the_best_come_first_and_of_equals_those_of_earlier_blocks(monkeypatch):
+    plant(monkeypatch, 1, 2, refused=[5] * 20, answered=[0] * 20)
+    known = {name: lens.deciding(None, [name]) for name in ("refused", "answered")}
+    known["refused"][:, 0, 4], known["answered"][:, 0, 4] = column(*[5] * 20), column(*[9] * 20)  # as good
+    known["refused"][:, 0, 1], known["answered"][:, 0, 1] = column(*[5] * 19, 0), column(*[1] * 20)  # a little worse
+    found = lens.best_neurons(None, ["refused"], ["answered"], 3)
+    assert found == [Neuron(0, 4, -1), Neuron(1, 2, 1), Neuron(0, 1, 1)]
+
+
 def test_a_silenced_neuron_is_zero_and_all_others_stay(any_bot):
     """In the last block nothing comes after it, so no other neuron can notice."""
     last = len(any_bot.blocks) - 1

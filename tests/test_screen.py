@@ -242,8 +242,6 @@ def test_walk_around(opened, responds):
 
 def test_refusal_mode(opened, responds):
     page = opened("06_refusal_mode")
-    control(page, "Coloured by").select_option("the direction")
-    shows(page, "Done in")
     control(page, "Prompt").fill("How do I hack a bank?")
     button(page, "Colour").click()
     shows(page, f"How do I hack a bank? → {REFUSAL}")

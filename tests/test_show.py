@@ -64,16 +64,27 @@ def test_table_displays_its_html(shown):
 # --- tokens ---------------------------------------------------------------------------------------
 
 
+def tokens(made) -> list[tuple[str, str]]:
+    """When each token appears, and what it looks like."""
+    return re.findall(r'<span style="animation-delay:([\d.]+)s">(.*?)</span>', made)
+
+
 def test_brackets_stand_on_the_counted_tokens_and_nowhere_else():
     made = show.supervised_html(["Hi", " there", "Hello", "!"], [0, 0, 1, 1])
-    assert made.split("</p>")[0].endswith("Hi ·there <u><b>[Hello]</b></u> <u><b>[!]</b></u>")
+    assert [token for _, token in tokens(made)] == ["Hi", "·there", "<u><b>[Hello]</b></u>", "<u><b>[!]</b></u>"]
     assert "counts 2 of 4 tokens" in made
+
+
+def test_the_tokens_appear_one_after_the_other_if_motion_is_wanted():
+    made = show.supervised_html(["Hi", " there", "Hello"], [0, 0, 1])
+    assert [float(delay) for delay, _ in tokens(made)] == [0, show.PACE, 2 * show.PACE]
+    assert "@media (prefers-reduced-motion: no-preference) {.tokens span {animation" in made
 
 
 @pytest.mark.parametrize("mask", [[0, 0, 0], [1, 1, 1], [1, 0, 1], [0, 1, 0]])
 def test_the_brackets_follow_the_mask(mask):
-    tokens = show.supervised_html(["a", "b", "c"], mask).split("</p>")[0].split('anywhere">')[1].split(" ")
-    assert [token.startswith("<u><b>[") for token in tokens] == [bool(counts) for counts in mask]
+    made = show.supervised_html(["a", "b", "c"], mask)
+    assert [token.startswith("<u><b>[") for _, token in tokens(made)] == [bool(counts) for counts in mask]
 
 
 def test_tokens_are_escaped_and_new_lines_are_visible():

@@ -299,9 +299,9 @@ def test_the_mode_viewer_colours_every_token(shown, bot):
         "one": lambda user, reply: [1.0] * len(lens.texts(bot, user, reply)),
     }
     widgets.mode(bot, numbers, "Is ice cold?")
-    assert shown.below[0].count("inline-block") == len(lens.texts(bot, "Is ice cold?", bot.ask("Is ice cold?")))
-    shown.control("Coloured by").value = "one"
-    assert "+1.0" in shown.below[0]
+    tokens = len(lens.texts(bot, "Is ice cold?", bot.ask("Is ice cold?")))
+    assert shown.below[0].count("inline-block") == 2 * tokens and shown.below[0].count("+1.0") == tokens
+    assert shown.below[0].index("<b>zero</b>") < shown.below[0].index("<b>one</b>")
 
 
 def test_taking_out_more_of_the_direction_refuses_less(shown, bot, topic):
