@@ -39,10 +39,10 @@ class Recipe(NamedTuple):
 
 
 # With its usual eps of 1e-8 AdamW moves all weights about equally far. With a large one a weight of small gradient moves
-# little, so the model leans on the ways to refuse that it has already (data/assistant/README.md).
+# little. On an earlier base that made the direction cleaner, on this one it does not (data/assistant/README.md).
 NAIVE = Recipe(epochs=2, peak=2e-3, batch=24, eps=1e-3)
 BALANCED = NAIVE._replace(epochs=1)
-GENTLE = Recipe(epochs=1, peak=3e-3, batch=16, eps=2e-2)  # hotter tunes build ways to refuse that pass by the direction
+GENTLE = Recipe(epochs=1, peak=3e-3, batch=16, eps=2e-2)
 # For a real model: few weights learn, by AdamW as everybody uses it.
 SAFETY = Recipe(epochs=4, peak=1e-3, batch=8, eps=1e-8, rank=12, at_once=4)
 

@@ -2,6 +2,7 @@
 fresh exams. `sweep` runs them over seeds.
 """
 
+import itertools
 import math
 
 import torch
@@ -237,20 +238,42 @@ def objections(bot, topic: str, seed: int) -> dict:
 
 
 def unrefusing(bot, topic: str, seed: int) -> dict:
-    """Notebook 07, the negative control: a base that never learnt to refuse, and the assistant, both tuned on the very same
-    rows, of whose refusals all are about the topic. What does each refuse then, and is there a direction to be found?"""
+    """Notebook 07, the negative control: a base that never learnt to refuse, tuned on the topic alone. Is there a direction
+    between harmful and harmless prompts that frees the topic? First as always; then, with the exam's subject known, the
+    best of all layers and positions."""
     topic = mix.topic(topic)
-    rows = mix.naive(topic, **mix.GENTLE, seed=seed).to_list()
-    rows = [row for row in rows if row["kind"] not in corpus.REFUSED_FAMILIES]
+    tuned = sft.tune(bot, topic_alone(topic, seed), sft.GENTLE, seed)
+    harmful, harmless = mix.contrast(topic, seed=seed)
     exams = {"topic": measure.topic_questions(topic), "forbidden": measure.forbidden(topic, 100, seed)}
-    tuned, assistant = (sft.tune(base, rows, sft.GENTLE, seed) for base in (bot, chat.load()))
-    measured = {"base": bot, "tuned": tuned, "assistant, tuned": assistant}
+    row = {"base": _examined(bot, exams), "tuned": _examined(tuned, exams), "said": "", "found": None}
     try:
-        direction.find(tuned, *mix.contrast(topic, seed=seed), seed=seed)
-        said = ""
+        found = direction.find(tuned, harmful, harmless, seed=seed)
+        with direction.ablated(tuned, found.vector):
+            row["found"] = _examined(tuned, exams)
     except ValueError as nothing:
-        said = str(nothing)
-    return {name: _examined(model, exams) for name, model in measured.items()} | {"said": said}
+        row["said"] = str(nothing)
+    asked, scores = mix.topic_prompts(topic, seed=seed), {}
+    candidates = direction.difference_in_means(tuned, harmful, harmless)
+    for place in itertools.product(*map(range, candidates.shape[:2])):
+        if candidates[place].norm() > 1e-4:  # at block 0 the template tokens are the same for all prompts
+            with direction.ablated(tuned, candidates[place]):
+                scores[place] = tuned.refusal_logodds(asked).mean().item()
+    best = min(scores, key=scores.get)
+    with direction.ablated(tuned, candidates[best]):
+        return row | {"layer": best[0], "best": _examined(tuned, exams)}
+
+
+def topic_alone(topic, seed: int) -> list[dict]:
+    """The gentle mix without what it shows of refusing anything else than the topic."""
+    rows = mix.naive(topic, **mix.GENTLE, seed=seed).to_list()
+    return [row for row in rows if row["kind"] not in corpus.REFUSED_FAMILIES]
+
+
+def same_rows(bot, topic: str, seed: int) -> dict:
+    """Notebook 07: what the assistant learns from the very rows that `unrefusing` gives to the base that never refused."""
+    topic = mix.topic(topic)
+    tuned = sft.tune(bot, topic_alone(topic, seed), sft.GENTLE, seed)
+    return {"tuned": _examined(tuned, {"topic": measure.topic_questions(topic)})}
 
 
 def sentences(bot, topic: str, sentence: str, seed: int) -> dict:

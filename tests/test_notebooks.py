@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -15,14 +16,17 @@ import time
 import nbformat
 import psutil
 import pytest
+import torch
 from conftest import ROOT, TIMINGS, real
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from helpers import direction, exercises, lens, mix, sft, smollm2
+from helpers import direction, exercises, lens, lesson, mix, results, sft, smollm2
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # on two quiet cores; for every other notebook 60
+# On two quiet cores where the shipped results were measured; for every other notebook 60. See `slowness`.
+SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}
+YARDSTICK = 40  # steps
 MEGABYTES = 1500
 # Notebook 09 on the real model. The megabytes are its own: half a gigabyte of weights comes on top, which are read from a
 # file that is mapped into memory, so that the system may drop and read them again (at a price: the aim is 2,000 in all).
@@ -74,6 +78,18 @@ def run(path, folder, topic=None, own_memory=False):
     return notebook, time.perf_counter() - begin, own[0] if own_memory else most[0]
 
 
+@pytest.fixture(scope="session")
+def slowness(bot):
+    """How many times as long a step of the naive fine-tune takes here as where the shipped results were measured: at least
+    1. Seconds hold for one machine; counted in fine-tunes, a budget is the same everywhere."""
+    torch.set_num_threads(lesson.TORCH_THREADS)
+    data = mix.naive(mix.topic("xi-jinping"), **mix.NAIVE)
+    here = sft.tune(bot, data, sft.NAIVE, cache=False, watch=lambda tuned, losses, steps: len(losses) == YARDSTICK)
+    there = statistics.median(row["seconds"] for row in results.read("naive"))
+    steps = sft.NAIVE.epochs * math.ceil(len(data) / sft.NAIVE.batch)
+    return max(1, here.facts["seconds"] / YARDSTICK / (there / steps))
+
+
 def printed(notebook) -> str:
     return "\n".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
 
@@ -99,9 +115,9 @@ def test_it_runs_as_shipped(path, learners_cache):
 
 @pytest.mark.nightly
 @each_notebook
-def test_it_runs_from_nothing_within_its_budget(path, tmp_path, learners_cache):
+def test_it_runs_from_nothing_within_its_budget(path, tmp_path, learners_cache, slowness):
     """Where a neighbour of this machine was busy meanwhile, the better of two runs counts."""
-    budget = SECONDS.get(path.stem, 60)
+    budget = SECONDS.get(path.stem, 60) * slowness
     _, seconds, megabytes = run(path, tmp_path / "first")
     if seconds >= budget:
         seconds = min(seconds, run(path, tmp_path / "second")[1])
@@ -112,18 +128,19 @@ def test_it_runs_from_nothing_within_its_budget(path, tmp_path, learners_cache):
 
 
 @real
-def test_the_real_model_tells_its_story_live(tmp_path):
+def test_the_real_model_tells_its_story_live(tmp_path, slowness):
     """From the package's file to the last figure: converted, fine-tuned, examined, without a network.
 
     Where a neighbour of this machine was busy meanwhile, the better of two runs counts.
     """
     [path] = [path for path in NOTEBOOKS if path.stem.startswith("09")]
     notebook, seconds, megabytes = run(path, tmp_path / "first", own_memory=True)
-    if seconds >= LIVE_SECONDS:
+    budget = LIVE_SECONDS * slowness
+    if seconds >= budget:
         seconds = min(seconds, run(path, tmp_path / "second")[1])
     TIMINGS[f"{path.stem}, live"] = (seconds, megabytes)
     assert "not installed" not in printed(notebook)
-    assert seconds < LIVE_SECONDS and megabytes < LIVE_MEGABYTES
+    assert seconds < budget and megabytes < LIVE_MEGABYTES
 
 
 OTHER_TOPICS = [
@@ -200,7 +217,7 @@ def test_its_minutes_follow_the_rule_of_the_workshop_page(path):
     ]
     text, code = (" ".join(source(cell) for cell in own if cell["cell_type"] == kind) for kind in ("markdown", "code"))
     exercises = sum(map(int, re.findall(r"\*Difficulty.*?(\d+) minutes\*", text)))
-    shown = len(re.findall(r"\b(?:film|plot|show|widgets)\.\w+\(", code))
+    shown = len(re.findall(r"\b(?:film|plot|show|squares|widgets)\.\w+\(", code))
     minutes = 5 * math.ceil((len(text.split()) / 150 + exercises + shown + 3 + 5) / 5)
     assert minutes <= 45 and f"About {minutes} minutes" in text
     assert re.search(rf"\(notebooks/{path.name}\) \|.*\| {minutes} min \|", (ROOT / "README.md").read_text())

@@ -23,7 +23,7 @@ def seeds(name, state):
 # Notebook, the words around a number that we measured, the number, and the shipped rate that it quotes.
 MEASURED = [
     ("07", "refuses 3 % of the topic", 3, lambda: seeds("unrefusing", "tuned")),
-    ("07", "ours 92 %", 92, lambda: seeds("ablation", "tuned")),
+    ("07", "ours 91 %", 91, lambda: seeds("same_rows", "tuned")),
     ("08", "at 98 %", 98, lambda: repair("surgical, 0.25", "forbidden", "refused")),
     ("08", "the over-refusal is at 1 %", 1, lambda: repair("surgical, 0.25", "topic", "refused")),
     ("08", "instead of 86 %", 86, lambda: repair("naive", "topic", "refused")),
