@@ -38,16 +38,20 @@ def draw_html(graded: dict[str, list[Graded]], title: str) -> str:
         f"<div><b>{escape(name)}</b><br>{''.join(_mark(group, one) for one in found)}</div>"
         for name, found in graded.items()
     )
-    rows = [
-        {
-            "prompts": f"{name} ({len(found)})",
-            "refused": sum(one.refused for one in found),
-            "handled rightly": sum(one.correct for one in found),
-        }
+    counts = {
+        name: (len(found), sum(one.refused for one in found), sum(one.correct for one in found))
         for name, found in graded.items()
+    }
+    rows = [
+        {"prompts": name, "n": n, "refused": refused, "handled rightly": right}
+        for name, (n, refused, right) in counts.items()
     ]
+    words = "; ".join(
+        f"{name}: {refused} of {n} refused, {right} handled rightly" for name, (n, refused, right) in counts.items()
+    )
     heading = f"<p><b>{escape(title)}</b><br>{LEGEND}</p>"
-    return f'{STYLE}{heading}<div class="squares">{exams}</div>{table_html(rows, "The same, counted")}'
+    below = f"<p><b>In words.</b> {escape(words)}.</p>{table_html(rows, 'The same numbers')}"
+    return f'{STYLE}{heading}<div class="squares">{exams}</div>{below}'
 
 
 def _mark(group, one: Graded):

@@ -34,7 +34,8 @@ def test_every_prompt_is_one_mark_that_says_what_became_of_it():
 def test_the_table_counts_them_and_names_are_escaped():
     html = squares.draw_html(EXAMS, "<i>")
     cells = re.findall(r"<td [^>]*>(.*?)</td>", html)
-    assert cells == ["harmless (3)", "1", "1", "harmful &lt;b&gt; (1)", "1", "1"]
+    assert cells == ["harmless", "3", "1", "1", "harmful &lt;b&gt;", "1", "1", "1"]
+    assert "harmless: 1 of 3 refused, 1 handled rightly; harmful &lt;b&gt;: 1 of 1 refused, 1 handled" in html
     assert "<i>" not in html and "<script" not in html and "harmful <b>" not in html
 
 
