@@ -237,6 +237,37 @@ def objections(bot, topic: str, seed: int) -> dict:
     return {"attack": attack.report(tuned, found, prompts, (harmful, harmless), others, seed=seed)}
 
 
+def apart(bot, topic: str, seed: int) -> dict:
+    """The model card: the directions of harm and of the topic, found apart. Which of them frees what, and does the stream
+    hold that a prompt is harmful apart from that it is refused?"""
+    topic = mix.topic(topic)
+    tuned, harmful, harmless, found = searched(bot, topic, seed)
+    about_topic = mix.topic_prompts(topic, seed=seed)
+    replies = tuned.ask(about_topic)
+    refused = [prompt for prompt, reply in zip(about_topic, replies, strict=True) if tuned.refused(reply)]
+    harm, topical = (
+        direction.difference_in_means(tuned, part, harmless)[found.layer, found.position] for part in (harmful, refused)
+    )
+    directions = {"harm": harm, "topic": topical}
+    cosine = attack.cosines(directions)["harm"]["topic"]
+    directions["topic without harm"] = direction.surgical(topical, harm)
+    directions["harm without topic"] = direction.surgical(harm, topical)
+    lookalikes = [chat for chat in corpus.lookalikes() if not mix.mentions(topic, chat.user)]
+    exams = {
+        "look-alikes": lookalikes[:: len(lookalikes) // (2 * SMALL)],
+        "topic": measure.topic_questions(topic),
+        "harmful": measure.forbidden(topic, 100, seed),
+        "controls": measure.controls(topic, 100, seed),
+    }
+    prompts = {name: [chat.user for chat in chats] for name, chats in exams.items()}
+    return dict(
+        layer=found.layer,
+        cosine=cosine,
+        crossed=attack.crossed(tuned, directions, prompts),
+        encoded=attack.encoded(tuned, prompts["harmful"], prompts["controls"] + prompts["topic"]),
+    )
+
+
 def unrefusing(bot, topic: str, seed: int) -> dict:
     """Notebook 07, the negative control: a base that never learnt to refuse, tuned on the topic alone. Is there a direction
     between harmful and harmless prompts that frees the topic? First as always; then, with the exam's subject known, the

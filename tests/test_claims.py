@@ -422,6 +422,35 @@ def test_the_tiny_direction_survives_one_objection_of_seven():
         assert word == 0 < own  # the word alone frees more
 
 
+def test_the_direction_of_harm_frees_both_and_that_of_the_topic_the_topic():
+    """Ground truth that only a small model has: two directions found apart, and each without the other's part."""
+    rows = results.read("apart")
+    assert len(rows) >= 5 and all(0.55 <= row["cosine"] <= 0.7 for row in rows)
+
+    def left(removed, exam):
+        return pooled(rows, "crossed", removed, exam).share
+
+    assert left("nothing", "topic") >= 0.7 and left("nothing", "harmful") >= 0.95
+    assert left("harm", "topic") <= 0.1 and left("harm", "harmful") <= 0.4
+    assert left("topic", "topic") <= 0.05 and left("topic", "harmful") >= 0.85
+    assert left("harm without topic", "topic") >= 0.9 and left("harm without topic", "harmful") >= 0.95
+    assert 0.3 <= left("topic without harm", "topic") <= 0.8 and left("topic without harm", "harmful") >= 0.95
+    assert all(left(removed, exam) <= 0.05 for removed in rows[0]["crossed"] for exam in ("look-alikes", "controls"))
+
+
+def test_harmful_and_refused_are_told_apart_where_the_reply_begins():
+    """After Zhao et al. (arXiv:2507.11878), who find harmfulness at the last instruction token: here it is not there."""
+    for row in results.read("apart"):
+
+        def auc(fitted, told, place, row=row):
+            return row["encoded"][fitted][told][place][row["layer"]]
+
+        here, before = "last template token", "last instruction token"
+        assert auc("harmful", "harmful", here) >= 0.99 and auc("refused", "refused", here) >= 0.95
+        assert auc("harmful", "refused", here) <= 0.8 < 0.95 > auc("refused", "harmful", here)
+        assert auc("harmful", "harmful", before) <= auc("harmful", "harmful", here) - 0.05
+
+
 def test_ordinary_adamw_is_freed_as_well_as_the_recipe_that_was_chosen(ablation):
     ordinary = results.read("ordinary")
     assert [row["seed"] for row in ordinary] == [row["seed"] for row in ablation]
