@@ -44,3 +44,10 @@ classroom   command line: copies for a class, slides
 page        command line: the demo as one file that needs no installation
 tools       command line, for whoever looks after the series: gallery, glossary, JupyterHub, browser
 """
+
+import os
+
+# Threads that wait for each other spin, and starve whoever else computes on these cores: a second notebook, a training
+# beside the kernel, another learner on the server. With so few turns they wait as fast when alone, and hardly get in the
+# way when not. Read when torch is loaded, so it has to be said here.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -50,6 +50,14 @@ def test_the_first_cell_finds_a_fresh_clone_below(tmp_path):
     assert "All is well" in python("-c", bootstrap(), cwd=tmp_path).stdout
 
 
+@pytest.mark.parametrize("given", [{}, {"GOMP_SPINCOUNT": "7"}])
+def test_the_helpers_say_how_threads_wait_before_torch_is_loaded_unless_somebody_has_said_it(given):
+    asked = "import sys, helpers, os; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    env = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"} | given
+    done = python("-c", asked, cwd=ROOT, env=env)
+    assert done.stdout.split() == [given.get("GOMP_SPINCOUNT", "3000"), "False"], done.stderr[-2000:]
+
+
 def test_without_the_repository_the_first_cell_says_what_to_do(tmp_path):
     done = python("-c", bootstrap(), cwd=tmp_path)
     assert done.returncode and "Clone the whole repository first; in Colab: !git clone" in done.stderr
