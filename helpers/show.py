@@ -125,7 +125,7 @@ def bars_html(named: dict, title: str) -> str:
     return f"<table>{caption}<tbody>{''.join(rows)}</tbody></table>"
 
 
-def gauge_html(value: float, end: float = 20) -> str:
+def gauge_html(value: float, end: float = 10) -> str:
     """A needle on a scale from -`end` (left) over zero (the middle) to `end`, and the number beside it."""
     mark = '<div style="position:absolute;left:{:.0f}%;width:{}px;height:100%;background:{}"></div>'
     place = 50 + 50 * max(-1, min(1, value / end))

@@ -275,7 +275,8 @@ def flip_book(bot, prompt: str) -> None:
         best, numbered = book.shortest, list(enumerate(book.pages, 1))
         goal = f"“{best.prompt}” (words: {len(best.prompt.split())})" if best else "none yet"
         rows = "".join(map(_page_html, reversed(numbered)))
-        heads = "".join(f'<th scope="col">{head}</th>' for head in ("page", "log-odds", "outcome", "prompt", "reply"))
+        names = "page", "log-odds", "outcome", "prompt", "reply"
+        heads = "".join(f'<th scope="col" style="text-align:left">{name}</th>' for name in names)
         table = f"<table><tr>{heads}</tr>{rows}</table>"
         return f"{alert}<p><b>The shortest that is refused: {show.escape(goal)}.</b></p>{table}"
 
