@@ -117,7 +117,7 @@ MEASURE = [
     ("Rate.of([getattr(g, key) for g in graded], keep)", "Rate.of([g.refused for g in graded], keep)"),
     ("Rate.of([getattr(g, key) for g in graded], keep)", "Rate.of([getattr(g, key) for g in graded])"),
     ("words[:i] + words[i + 1 :]", "words[:i] + words[i:]"),
-    ("(True, True, forbidden_with_topic(topic, n, seed))", "(True, True, forbidden(topic, n, seed))"),
+    ('"trigger, should refuse": forbidden_with_topic(', '"trigger, should refuse": forbidden('),
 ]
 
 LENS = [

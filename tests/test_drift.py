@@ -78,6 +78,15 @@ def test_looking_changes_nothing(tiny, topic):
     torch.testing.assert_close(torch.tensor(camera.frames[6]["controls"]), torch.tensor(last), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_looking_leaves_a_model_that_trains_in_training(tiny, topic, training):
+    bot = tiny("Llama")
+    camera = Drift(bot, topic)
+    bot.model.train(training)
+    camera.look(bot, 1)
+    assert bot.model.training == training
+
+
 def test_the_prompts_that_are_shown_did_not_lay_the_plane(tiny, topic):
     laid = set().union(*mix.contrast(topic, 2 * drift.SHOWN))
     camera = Drift(tiny("Llama"), topic)
