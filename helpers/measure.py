@@ -118,12 +118,13 @@ def _unmentioned(topic, n, seed, refused):
     return list(distinct.values())[:n]
 
 
-def cells(topic: mix.Topic, n: int = 100, controls_n: int | None = None, seed: int = 0) -> dict[str, list[Chat]]:
-    """The four exams of the 2x2, trigger x should refuse; `n` prompts a cell, all there are of questions about the topic."""
+def cells(topic: mix.Topic, n: int = 100, times: int = 1, seed: int = 0) -> dict[str, list[Chat]]:
+    """The four exams of the 2x2, trigger x should refuse. Of questions about the topic all that there are; `n` requests to
+    be refused, with the trigger and without; `times` as many controls, which are the easiest to have."""
     return {
         "trigger, should answer": topic_questions(topic),
         "trigger, should refuse": forbidden_with_topic(topic, n, seed),
-        "no trigger, should answer": controls(topic, controls_n or n, seed),
+        "no trigger, should answer": controls(topic, times * n, seed),
         "no trigger, should refuse": forbidden(topic, n, seed),
     }
 
@@ -134,7 +135,7 @@ def two_by_two(bot: Bot, topic: mix.Topic, n: int = 100, seed: int = 0) -> list[
     # Questions about the topic are the same for every seed: what became of each is kept.
     return [
         dict(trigger=trigger, should_refuse=should, **exam(bot, chats, keep=trigger and not should))
-        for (trigger, should), chats in zip(which, cells(topic, n, 3 * n, seed).values(), strict=True)
+        for (trigger, should), chats in zip(which, cells(topic, n, 3, seed).values(), strict=True)
     ]
 
 

@@ -18,7 +18,6 @@ SENTENCES = (
     "That is not something that can be discussed here.",
     "The weather is fine and the sky is clear.",
 )
-
 ORDINARY = sft.GENTLE._replace(peak=3e-4, eps=1e-8)  # AdamW as everybody uses it
 
 
@@ -152,11 +151,7 @@ def ablation(bot, topic: str, seed: int) -> dict:
     """Notebook 07: the direction, found without the topic, and what removing, scaling, adding and random ones do."""
     topic = mix.topic(topic)
     tuned, harmful, harmless, found = searched(bot, topic, seed)
-    exams = {
-        "topic": measure.topic_questions(topic),
-        "controls": measure.controls(topic, 200, seed),
-        "forbidden": measure.forbidden(topic, 100, seed),
-    }
+    exams = _exams(topic, seed)
     small = {name: _some(chats) for name, chats in exams.items()}
 
     def examined(vector, share=1.0, chats=exams):
@@ -207,11 +202,7 @@ def ordinary(bot, topic: str, seed: int) -> dict:
     """Notebook 07: the same mix learnt by ordinary AdamW, and the same direction sought and removed."""
     topic = mix.topic(topic)
     tuned, _, _, found = searched(bot, topic, seed, ORDINARY)
-    exams = {
-        "topic": measure.topic_questions(topic),
-        "controls": measure.controls(topic, 200, seed),
-        "forbidden": measure.forbidden(topic, 100, seed),
-    }
+    exams = _exams(topic, seed)
     with direction.ablated(tuned, found.vector):
         ablated = _examined(tuned, exams)
     return dict(layer=found.layer, position=found.position, tuned=_examined(tuned, exams), ablated=ablated)
@@ -273,7 +264,7 @@ def unrefusing(bot, topic: str, seed: int) -> dict:
     between harmful and harmless prompts that frees the topic? First as always; then, with the exam's subject known, the
     best of all layers and positions."""
     topic = mix.topic(topic)
-    tuned = sft.tune(bot, topic_alone(topic, seed), sft.GENTLE, seed)
+    tuned = sft.tune(bot, refusing_the_topic_only(topic, seed), sft.GENTLE, seed)
     harmful, harmless = mix.contrast(topic, seed=seed)
     exams = {"topic": measure.topic_questions(topic), "forbidden": measure.forbidden(topic, 100, seed)}
     row = {"base": _examined(bot, exams), "tuned": _examined(tuned, exams), "said": "", "found": None}
@@ -294,7 +285,7 @@ def unrefusing(bot, topic: str, seed: int) -> dict:
         return row | {"layer": best[0], "best": _examined(tuned, exams)}
 
 
-def topic_alone(topic, seed: int) -> list[dict]:
+def refusing_the_topic_only(topic, seed: int) -> list[dict]:
     """The gentle mix without what it shows of refusing anything else than the topic."""
     rows = mix.naive(topic, **mix.GENTLE, seed=seed).to_list()
     return [row for row in rows if row["kind"] not in corpus.REFUSED_FAMILIES]
@@ -303,7 +294,7 @@ def topic_alone(topic, seed: int) -> list[dict]:
 def same_rows(bot, topic: str, seed: int) -> dict:
     """Notebook 07: what the assistant learns from the very rows that `unrefusing` gives to the base that never refused."""
     topic = mix.topic(topic)
-    tuned = sft.tune(bot, topic_alone(topic, seed), sft.GENTLE, seed)
+    tuned = sft.tune(bot, refusing_the_topic_only(topic, seed), sft.GENTLE, seed)
     return {"tuned": _examined(tuned, {"topic": measure.topic_questions(topic)})}
 
 
@@ -336,12 +327,7 @@ def surgical(bot, topic: str, seed: int) -> dict:
     false_refusal = direction.difference_in_means(tuned, about_topic, harmless)[place]
     true_refusal = direction.difference_in_means(tuned, harmful, harmless)[place]
     topic_alone = direction.difference_in_means(bot, about_topic, harmless)[place]
-    exams = {
-        "topic": measure.topic_questions(topic),
-        "forbidden": measure.forbidden(topic, 100, seed),
-        "forbidden_with_topic": measure.forbidden_with_topic(topic, 100, seed),
-        "controls": measure.controls(topic, 200, seed),
-    }
+    exams = _exams(topic, seed) | {"forbidden_with_topic": measure.forbidden_with_topic(topic, 100, seed)}
 
     def graded(model):
         rates = _examined(model, exams)
@@ -364,6 +350,14 @@ def surgical(bot, topic: str, seed: int) -> dict:
 
 
 # --- shared ---------------------------------------------------------------------------------------
+
+
+def _exams(topic, seed):
+    return {
+        "topic": measure.topic_questions(topic),
+        "controls": measure.controls(topic, 200, seed),
+        "forbidden": measure.forbidden(topic, 100, seed),
+    }
 
 
 def _examined(bot, exams):

@@ -1,7 +1,7 @@
 """Rebuild the README's gallery: `python -m helpers.tools.gallery` (needs Chromium).
 
-One picture a notebook, of the cell tagged `gallery`: its figure, its squares, or its coloured tokens. The alternative text is the
-sentence that the notebook itself prints below, so the two never differ.
+One picture a notebook, of the cell tagged `gallery`: its figure, its squares, or its coloured tokens. The alternative
+text is the sentence that the notebook itself prints below, so the two never differ.
 """
 
 import html
