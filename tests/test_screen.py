@@ -104,7 +104,11 @@ def handle(page, label):
 
 
 def use(page, act) -> tuple[float, float]:
-    """Do something to a panel and wait for its answer: the seconds to the first sign of life, and to the answer."""
+    """Do something to a panel and wait for its answer: the seconds to the first sign of life, and to the answer.
+
+    What was asked before must be over: its “Done”, coming late, would pass for the answer to this.
+    """
+    page.wait_for_function("() => ![...document.querySelectorAll('[role=status]')].some(e => /Working/.test(e.innerText))")
     page.evaluate("() => document.querySelectorAll('[role=status]').forEach(e => e.remove())")
     begin = time.perf_counter()
     act()
