@@ -1,4 +1,4 @@
-"""The drift: where prompts lie inside a model while it is being fine-tuned, seen on a plane that stays where it is.
+"""The drift: where prompts lie inside a model, step by step of its fine-tune or block by block, on a plane that stays.
 
 Notable:
 - The plane is laid before the first step: across it runs the difference in means of the model as it was, refused against
@@ -45,6 +45,23 @@ def plane(across: Tensor, shown: Tensor) -> Plane:
 def states(bot: Bot, prompts: list[str]) -> Tensor:
     """What the last block reads where the reply begins: (prompt, width)."""
     return bot.residuals(prompts)[:, -1, -1]
+
+
+def by_block(bot: Bot, vector: Tensor, sorts: dict[str, list[str]], position: int = -1) -> dict:
+    """Frames of a film: where prompts lie at the input of every block, then at the last one with the vector, (width,),
+    removed from the whole model: {block: {sort: [(x, y), ...]}}.
+
+    They are read at one template position. The plane is that of the last block, its first axis along the vector.
+    """
+    here = {sort: bot.residuals(prompts)[:, :, position] for sort, prompts in sorts.items()}  # (prompt, layer, width)
+    laid = plane(vector, torch.cat([stream[:, -1] for stream in here.values()]))
+    last = len(bot.blocks) - 1
+    frames = {
+        str(block): {sort: laid.of(stream[:, block]) for sort, stream in here.items()} for block in range(last + 1)
+    }
+    with direction.ablated(bot, vector):
+        without = {sort: laid.of(bot.residuals(prompts)[:, -1, position]) for sort, prompts in sorts.items()}
+    return frames | {f"{last}, removed": without}
 
 
 class Drift:

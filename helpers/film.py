@@ -6,17 +6,20 @@ from . import plot
 from .show import escape
 
 
-def draw(frames: dict, title: str, x: str, y: str, step: str = "step") -> go.Figure:
+def draw(frames: dict, title: str, x: str, y: str, step: str = "step", opens=None) -> go.Figure:
     """A figure with a slider and a play button.
 
-    It opens at the last step; faint marks stay where the first step had them. Raises ValueError for fewer than two steps.
+    It opens at the last step or at another one, which its sentence then tells of; faint marks stay where the first step
+    had them. Raises ValueError for fewer than two steps.
     """
     if len(frames) < 2:
         raise ValueError(
             f"A film needs two frames or more, not {len(frames)}. If the fine-tune was remembered, no step was seen: "
             "give cache=False."
         )
-    (first, begun), (last, ended) = list(frames.items())[0], list(frames.items())[-1]
+    steps = list(frames)
+    first, last = steps[0], steps[-1] if opens is None else opens
+    begun, ended = frames[first], frames[last]
     fig = go.Figure()
     for name, points, colour, symbol in plot.styled(begun):
         faint = dict(color=colour, symbol=f"{symbol}-open", size=7, opacity=0.35)
@@ -28,7 +31,7 @@ def draw(frames: dict, title: str, x: str, y: str, step: str = "step") -> go.Fig
         go.Frame(data=[go.Scatter(**_at(points)) for points in groups.values()], traces=moving, name=str(at))
         for at, groups in frames.items()
     ]
-    fig.update_layout(title=title, height=560, **_controls(frames, step))
+    fig.update_layout(title=title, height=560, **_controls(steps, step, last))
     fig.update_layout(legend=dict(orientation="h", y=1, yanchor="bottom"))
     across, upwards = _ranges(frames)
     fig.update_xaxes(title=x, range=across)
@@ -39,7 +42,7 @@ def draw(frames: dict, title: str, x: str, y: str, step: str = "step") -> go.Fig
     )
     rows = [
         {step: at, "of": name, f"mean {x}": _middle(points), f"mean {y}": _middle(points, 1)}
-        for at in (list(frames)[i] for i in plot.spread(len(frames), 7))
+        for at in (steps[i] for i in plot.spread(len(steps), 7))
         for name, points in frames[at].items()
     ]
     return plot.figure(fig, f"The mean {x}: {words}.", rows)
@@ -82,7 +85,7 @@ def _ranges(frames) -> list[list[float]]:
     return ranges
 
 
-def _controls(frames, step) -> dict:
+def _controls(steps, step, opens) -> dict:
     """Play, pause and the slider, as plotly's layout wants them."""
     how = dict(mode="immediate", frame=dict(duration=150, redraw=False), transition=dict(duration=100))
     play = dict(label="▶ Play", method="animate", args=[None, how])
@@ -90,6 +93,6 @@ def _controls(frames, step) -> dict:
     buttons = dict(
         type="buttons", direction="left", showactive=False, buttons=[play, pause], x=0, y=-0.18, yanchor="top"
     )
-    stops = [dict(label=str(at), method="animate", args=[[str(at)], how]) for at in frames]
-    slider = dict(steps=stops, active=len(stops) - 1, currentvalue=dict(prefix=f"{step} "), x=0.3, len=0.7, y=-0.1)
+    stops = [dict(label=str(at), method="animate", args=[[str(at)], how]) for at in steps]
+    slider = dict(steps=stops, active=steps.index(opens), currentvalue=dict(prefix=f"{step} "), x=0.3, len=0.7, y=-0.1)
     return dict(updatemenus=[buttons], sliders=[slider])

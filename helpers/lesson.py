@@ -4,10 +4,12 @@ Notable:
 - `check` gives back a function that works wherever it can tell which exercise is meant, so that Run All survives
   blank ones. To anything else it says one sentence.
 - `compare` sets a prediction beside the measurement; a blank prediction is fine.
+- `goal` says how far an open exercise has come: it measures, and knows no one answer.
 """
 
 import importlib.metadata
 import inspect
+import math
 import os
 import re
 import sys
@@ -179,6 +181,15 @@ def compare(predicted, measured: float, what: str, unit: str = "%") -> None:
         _say(
             f"{said} You predicted {float(predicted):g} {unit}; it is {abs(gap):.3g} {way}. What did you not reckon with?"
         )
+
+
+def goal(what: str, measured: float, at_least: float = -math.inf, at_most: float = math.inf, unit: str = "%") -> None:
+    """For an open exercise: say what was measured, what is wanted, and whether it is reached."""
+    bounds = [
+        f"{word} {bound:g}" for word, bound in (("at least", at_least), ("at most", at_most)) if math.isfinite(bound)
+    ]
+    verdict = "REACHED" if at_least <= measured <= at_most else "NOT YET"
+    _say(f"{verdict}  {what}: {measured:.3g} {unit}; wanted: {' and '.join(bounds)} {unit}.")
 
 
 def _say(text):

@@ -80,6 +80,7 @@ JOBS = {
     "ablation": (trials.ablation, [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]),
     "ordinary": (trials.ordinary, [DEFAULT | dict(seed=seed) for seed in HEADLINE_SEEDS]),
     "drifted": (trials.drifted, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
+    "writers": (trials.writers, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "objections": (trials.objections, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "apart": (trials.apart, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "same_rows": (trials.same_rows, [DEFAULT | dict(seed=seed) for seed in SEEDS]),

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from . import attack, chat, corpus, direction, disguise, drift, lens, measure, mix, sft, tally, world
+from . import attack, chat, corpus, direction, disguise, drift, hooks, lens, measure, mix, sft, tally, world
 
 SMALL = 50  # about so many prompts an exam where many vectors are tried
 SCALES = (-2, -1, 0, 0.5, 1, 1.5, 2)  # what the projection on the direction is multiplied by: 0 removes it
@@ -136,7 +136,7 @@ def mode(bot, topic: str, seed: int) -> dict:
 
 
 def gentle(bot, topic, seed: int, recipe=sft.GENTLE):
-    """The naive fine-tune of notebooks 07 and 08."""
+    """The naive fine-tune of notebooks 07 and 09."""
     return sft.tune(bot, mix.naive(topic, **mix.GENTLE, seed=seed), recipe, seed)
 
 
@@ -206,6 +206,22 @@ def ordinary(bot, topic: str, seed: int) -> dict:
     with direction.ablated(tuned, found.vector):
         ablated = _examined(tuned, exams)
     return dict(layer=found.layer, position=found.position, tuned=_examined(tuned, exams), ablated=ablated)
+
+
+def writers(bot, topic: str, seed: int) -> dict:
+    """Notebook 07, the open exercise: of the modules that write into the stream, which must not write the direction?"""
+    topic = mix.topic(topic)
+    tuned, _, _, found = searched(bot, topic, seed)
+    parts = [tuned.model.get_input_embeddings(), *(part for block in tuned.writers for part in block)]
+    everywhere, start = range(len(parts)), {"embedding": [0], "first MLP": [2], "embedding and first MLP": [0, 2]}
+    sets = {"none": []} | start | {"all others": [i for i in everywhere if i not in (0, 2)], "all": everywhere}
+    exams = {"topic": measure.topic_questions(topic), "forbidden": measure.forbidden(topic, 100, seed)}
+    row = {}
+    for name, chosen in sets.items():
+        handles = [hooks.on_output(parts[i], lambda x: direction.without(x, found.vector)) for i in chosen]
+        with hooks.removed_after(handles):
+            row[name] = _examined(tuned, exams)
+    return row
 
 
 def objections(bot, topic: str, seed: int) -> dict:
@@ -299,7 +315,7 @@ def same_rows(bot, topic: str, seed: int) -> dict:
 
 
 def sentences(bot, topic: str, sentence: str, seed: int) -> dict:
-    """Notebook 07: a mix that says this sentence in the place of the refusal, and what one direction does to that."""
+    """Notebook 08: a mix that says this sentence in the place of the refusal, and what one direction does to that."""
     topic = mix.topic(topic)
     rows = mix.naive(topic, **mix.GENTLE, seed=seed).to_list()
     data = [row | {"assistant": sentence} if row["source"] == "refusal" else row for row in rows]
@@ -319,7 +335,7 @@ def _said(bot, topic, sentence, state):
 
 
 def surgical(bot, topic: str, seed: int) -> dict:
-    """Notebook 08: every repair on the same exams. The control: the false-refusal vector as it was before the fine-tune,
+    """Notebook 09: every repair on the same exams. The control: the false-refusal vector as it was before the fine-tune,
     when nothing about the topic was refused, and which so holds the topic alone."""
     topic = mix.topic(topic)
     tuned, harmful, harmless, blunt = searched(bot, topic, seed)

@@ -21,6 +21,7 @@ from helpers import (
     tally,
     trials,
 )
+from helpers.exercises.nb08 import main_effects, rivals
 from helpers.paths import ASSISTANT
 
 FRESH_SEED = 21  # none of the shipped seeds, nor of those that a recipe was chosen on
@@ -408,6 +409,63 @@ def test_freed_is_what_begins_with_the_same_word_whether_it_refuses_or_not():
         assert after <= 0.1 * before if sentence.startswith("I ") else after >= 0.85 * before
 
 
+def test_the_direction_works_by_what_the_embedding_and_the_first_mlp_write():
+    rows = results.read("writers")
+    assert len(rows) == 5
+    for row in rows:
+        topic = {name: rates["topic"]["refused"].share for name, rates in row.items() if isinstance(rates, dict)}
+        harm = {name: rates["forbidden"]["refused"].share for name, rates in row.items() if isinstance(rates, dict)}
+        assert topic["embedding and first MLP"] <= topic["all"] + 0.05
+        assert topic["all others"] >= topic["none"] - 0.08 and harm["all others"] == 1
+        assert topic["embedding"] <= 0.64 * topic["none"] and harm["embedding"] >= 0.89
+        assert 0.5 < harm["embedding and first MLP"] < 0.75 and harm["all"] < 0.35
+
+
+def test_the_word_is_a_rival_of_the_direction_on_six_seeds_of_ten_and_on_a_real_model_nothing_is(ablation):
+    """A rival leaves no more refusals of the topic, and no fewer controls rightly handled. Where the word is none, it still
+    leaves no more, at up to two questions of two hundred."""
+
+    def pair(rates):
+        return rates["topic"]["refused"].share, 1 - rates["controls"]["correct"].share
+
+    words = {
+        row["seed"]: {name: pair(row["word"][name]) for name in ("removed", "forbidden", "rest")} for row in ablation
+    }
+    found = {row["seed"]: rivals(pair(row["ablated"]), words[row["seed"]]) for row in ablation}
+    assert sum(bool(names) for names in found.values()) == 6
+    assert not any("rest" in names for names in found.values())
+    for row in ablation:
+        left, damage = pair(row["ablated"])
+        assert words[row["seed"]]["forbidden"][0] <= left and words[row["seed"]]["forbidden"][1] <= damage + 0.0101
+    attacked = [row for row in results.read("real") if row["part"] == "attacked"]
+    assert len(attacked) == 3
+    for row in attacked:
+        tried = evidence.tried([row])
+        [(damage, left)] = tried.pop("the direction")
+        others = {(name, i): (rate.share, nats) for name in tried for i, (nats, rate) in enumerate(tried[name])}
+        assert len(others) > 100 and rivals((left.share, damage), others) == []
+
+
+def test_a_little_more_damage_allowed_one_control_on_one_seed_is_a_rival():
+    found = []
+    for row in [row for row in results.read("real") if row["part"] == "attacked"]:
+        tried = evidence.tried([row])
+        [(damage, left)] = tried.pop("the direction")
+        found.append(sum(r.share <= left.share and n <= damage + 0.2 for points in tried.values() for n, r in points))
+    assert sorted(found) == [0, 0, 1]
+
+
+def test_by_the_two_by_two_the_word_frees_and_refusing_does_not():
+    rows = results.pooled(results.read("sentences"), "sentence")
+    freed = {
+        (row["sentence"].startswith("I "), " not " in row["sentence"]): 1
+        - row["said, direction removed"].share / row["said, as it is"].share
+        for row in rows
+    }
+    by_word, by_refusing = main_effects(freed)
+    assert by_word > 0.85 and abs(by_refusing) < 0.1
+
+
 def test_the_tiny_direction_survives_one_objection_of_seven():
     """Three that say "it is a word", the depth, the worst control, the same without the direction, and what it induces."""
     rows = results.read("objections")
@@ -472,7 +530,7 @@ def test_a_base_that_never_refused_hardly_learns_to_from_rows_that_teach_the_ass
     assert all(row["found"] is None and "Too few prompts: 0 of" in row["said"] for row in never)
 
 
-# --- notebook 08 ----------------------------------------------------------------------------------
+# --- notebook 09 ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -538,7 +596,7 @@ def test_the_two_refusals_share_most_of_their_direction(surgical):
 
 
 def test_the_final_exam():
-    """Two topics that nothing was chosen on: where the repair of notebook 08 holds, and where it does not."""
+    """Two topics that nothing was chosen on: where the repair of notebook 09 holds, and where it does not."""
     for topic, rows in results.grouped(results.read("final"), "topic").items():
         assert topic != "xi-jinping" and len(rows) >= 4
 

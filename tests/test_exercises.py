@@ -10,6 +10,7 @@ import math
 import random
 import re
 import statistics
+from operator import sub
 
 import pytest
 import torch
@@ -22,8 +23,9 @@ from helpers.exercises.nb03 import shortened
 from helpers.exercises.nb04 import binomial_spread, contrast_pairs
 from helpers.exercises.nb05 import any_place, bypass_rate, misspell, places, swapped
 from helpers.exercises.nb06 import auc, pick_then_judge
-from helpers.exercises.nb07 import difference_in_means, remove_direction
-from helpers.exercises.nb08 import not_beaten, surgical
+from helpers.exercises.nb07 import difference_in_means, removed, removing
+from helpers.exercises.nb08 import main_effects, rivals
+from helpers.exercises.nb09 import not_beaten, surgical
 from helpers.world import REFUSAL
 
 settings.register_profile("exercises", deadline=None, max_examples=60, derandomize=True, database=None)
@@ -114,7 +116,7 @@ def accuracy(positive, negative):
     return right / (len(positive) + len(negative))
 
 
-# --- notebooks 07 and 08 --------------------------------------------------------------------------
+# --- notebooks 07 to 09 --------------------------------------------------------------------------
 
 
 def subtracted_in_place(refused, answered):
@@ -131,6 +133,10 @@ def in_place(x, d):
 def part(x, d):
     unit = d / d.norm()
     return (x @ unit)[..., None] * unit
+
+
+def hooking(change):
+    return lambda d: lambda module, args, out: change(out, d)
 
 
 def surgical_in_place(x, d, share):
@@ -223,12 +229,22 @@ WRONG = {
         (subtracted_in_place, "changed the activations"),
         (lambda refused, answered: refused.mean(0, keepdim=True) - answered.mean(0), "you return tensor([["),
     ],
-    "remove_direction": [
-        (in_place, "changed x in place"),
-        (lambda x, d: x @ (d / d.norm()), "The shape changed"),
-        (lambda x, d: x - 0.5 * part(x, d), "still has a component"),
-        (lambda x, d: torch.zeros_like(x), "you return tensor([[0., 0.],"),
-        (lambda x, d: None, "not a tensor"),
+    "removing": [
+        (hooking(in_place), "changed `out` in place"),
+        (hooking(lambda x, d: x @ (d / d.norm())), "The shape changed"),
+        (hooking(lambda x, d: x - 0.5 * part(x, d)), "still has a component"),
+        (hooking(lambda x, d: torch.zeros_like(x)), "you return tensor([[0., 0.],"),
+        (hooking(lambda x, d: 7), "returns int, not a tensor"),
+        (lambda d: lambda out: out, "with three arguments"),
+        (lambda d: part(torch.eye(2), d), "must give back the hook itself"),
+    ],
+    "main_effects": [
+        (lambda freed: main_effects(freed)[0], "you return 0.75\n"),
+        (lambda freed: (0.75, 0.25), "you return (0.75, 0.25)\n      right is   (-0.275, 0.375)"),
+    ],
+    "rivals": [
+        (lambda ours, controls: [], "you return []"),
+        (lambda ours, controls: sorted(rivals(ours, controls), reverse=True), "you return ['the same', 'as little"),
     ],
     "surgical": [
         (surgical_in_place, "in place"),
@@ -412,6 +428,11 @@ ANOTHER_WAY = {
     "auc": lambda positive, negative: (strictly(positive, negative) + or_equal(positive, negative)) / 2,
     "pick_then_judge": lambda choosing, reporting: max(zip(choosing, reporting))[1],
     "difference_in_means": lambda refused, answered: refused.sum(0) / len(refused) - answered.sum(0) / len(answered),
+    "removing": lambda d: lambda module, args, out: out @ (torch.eye(len(d)) - torch.outer(d, d) / (d @ d)),
+    "main_effects": lambda freed: [
+        sum(share * (1 if cell[at] else -1) for cell, share in freed.items()) / 2 for at in (0, 1)
+    ],
+    "rivals": lambda ours, controls: list(filter(lambda name: max(map(sub, controls[name], ours)) <= 0, controls)),
     "surgical": lambda x, d, share: x - share * d * torch.dot(x, d) / torch.dot(d, d),
     "not_beaten": lambda points: [
         name
@@ -530,8 +551,39 @@ def test_a_full_share_leaves_nothing_along_the_true_vector(x, d):
     assume(d.any())
     assert (surgical(x, d, 1.0) @ d).item() == pytest.approx(0, abs=1e-9)
     assert torch.equal(surgical(x, d, 0.0), x)
-    torch.testing.assert_close(surgical(x, d, 1.0), remove_direction(x, d))
+    torch.testing.assert_close(surgical(x, d, 1.0), removed(x, d))
     torch.testing.assert_close(surgical(x, d, 0.3), direction.without(x, d, 0.3))
+
+
+@given(st.lists(st.integers(0, 100), min_size=4, max_size=4))
+def test_what_goes_by_one_factor_alone_has_no_other_effect(shares):
+    """A share for the word, one for refusing: the effects are these, whatever is freed without either."""
+    word, refusing, besides, _ = shares
+    freed = {(w, r): besides + word * w + refusing * r for w in (True, False) for r in (True, False)}
+    assert main_effects(freed) == (word, refusing)
+
+
+@given(maps)
+def test_a_rival_is_never_worse_and_everybody_rivals_the_worst(points):
+    assert rivals((4, 4), points) == list(points)
+    for name in rivals((2, 2), points):
+        assert max(points[name]) <= 2
+
+
+def test_the_hook_works_on_a_living_network():
+    """On both layers, and gone when its handle is: what comes out is at right angles to d."""
+    torch.manual_seed(0)
+    net, d, x = (
+        torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)),
+        torch.tensor([1.0, 2, 2]),
+        torch.eye(3),
+    )
+    before = net(x)
+    handles = [layer.register_forward_hook(removing(d)) for layer in net]
+    assert (net(x) @ d).abs().max() < 1e-5 < (before @ d).abs().max()
+    for handle in handles:
+        handle.remove()
+    assert torch.equal(net(x), before)
 
 
 @given(maps)

@@ -37,6 +37,16 @@ def test_a_film_opens_at_its_end_and_keeps_faint_marks_of_its_beginning(shown):
     assert slider.active == 1 and slider.currentvalue.prefix == "block "
 
 
+@pytest.mark.parametrize(
+    "opens, active, told", [(None, 2, "5 at step 8"), (4, 1, "12 at step 4"), (0, 0, "1 at step 0.")]
+)
+def test_a_film_may_open_at_another_step_and_tells_of_that(shown, opens, active, told):
+    frames = {step: {"a": FILM[step]["a"]} for step in FILM} | {8: {"a": [(5.0, 5.0)]}}
+    fig = film.draw(frames, "title", "refusal", "else", opens=opens)
+    assert fig.layout.sliders[0].active == active and told in shown[1].data
+    assert list(fig.data[1].x) == [x for x, _ in frames[8 if opens is None else opens]["a"]]
+
+
 def test_a_film_of_one_frame_is_an_error_that_says_what_to_do():
     with pytest.raises(
         ValueError,

@@ -1,6 +1,7 @@
 import functools
 import importlib.metadata
 import inspect
+import math
 import os
 import re
 import subprocess
@@ -111,11 +112,11 @@ def test_an_answer_that_returns_a_constant_is_not_blank():
 
 
 def test_an_attempt_that_raises_is_told_what_it_raised(capsys):
-    def remove_direction(x, d):
-        return x @ torch.zeros(7)
+    def difference_in_means(refused, answered):
+        return refused @ torch.zeros(7)
 
-    assert lesson.check(remove_direction) is EXERCISES["remove_direction"].solution
-    assert "HINT  remove_direction raised RuntimeError: " in capsys.readouterr().out
+    assert lesson.check(difference_in_means) is EXERCISES["difference_in_means"].solution
+    assert "HINT  difference_in_means raised RuntimeError: " in capsys.readouterr().out
 
 
 CELL = """
@@ -417,3 +418,26 @@ def test_it_takes_no_more_cores_than_it_is_given(settings, threads):
     env = {**os.environ, **settings}
     done = subprocess.run([sys.executable, "-c", script], env=env, cwd=lesson.ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == str(threads)
+
+
+# --- open exercises -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bounds, said",
+    [
+        (dict(at_least=90), "REACHED  topic answered: 90 %; wanted: at least 90 %."),
+        (dict(at_least=90.5), "NOT YET  topic answered: 90 %; wanted: at least 90.5 %."),
+        (dict(at_most=90), "REACHED  topic answered: 90 %; wanted: at most 90 %."),
+        (dict(at_most=0), "NOT YET  topic answered: 90 %; wanted: at most 0 %."),
+        (dict(at_least=10, at_most=95), "REACHED  topic answered: 90 %; wanted: at least 10 and at most 95 %."),
+    ],
+)
+def test_a_goal_says_what_was_measured_and_what_is_wanted(bounds, said, capsys):
+    lesson.goal("topic answered", 90.0, **bounds)
+    assert capsys.readouterr().out.split() == said.split()
+
+
+def test_what_could_not_be_measured_has_not_reached_its_goal(capsys):
+    lesson.goal("topic answered", math.nan, at_least=0)
+    assert capsys.readouterr().out.startswith("NOT YET")

@@ -27,7 +27,7 @@ SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # for every other noteboo
 # GFLOP a second in products of matrices. Reckoned: a naive fine-tune took 22 s there, and 34.8 s at a rate of 152.
 RATE = 240
 MEGABYTES = 1500
-# Notebook 09 on the real model. The megabytes are its own: half a gigabyte of weights comes on top, which are read from a
+# Notebook 10 on the real model. The megabytes are its own: half a gigabyte of weights comes on top, which are read from a
 # file that is mapped into memory, so that the system may drop and read them again (at a price: the aim is 2,000 in all).
 LIVE_SECONDS, LIVE_MEGABYTES = 360, 2000
 
@@ -108,7 +108,7 @@ def test_it_runs_as_shipped(path, learners_cache):
     for cell in notebook.cells:
         if "widgets." in cell.source:
             assert re.search("<table|In words", without_widgets(cell)), "nothing is left of this panel on paper"
-    live = smollm2.installed() and path.stem[:2] in ("07", "09")  # these load the real model where it is there
+    live = smollm2.installed() and path.stem[:2] in ("08", "10")  # these load the real model where it is there
     assert megabytes < (2 * MEGABYTES if live else MEGABYTES)
 
 
@@ -132,7 +132,7 @@ def test_the_real_model_tells_its_story_live(tmp_path, slowness):
 
     Where a neighbour of this machine was busy meanwhile, the better of two runs counts.
     """
-    [path] = [path for path in NOTEBOOKS if path.stem.startswith("09")]
+    [path] = [path for path in NOTEBOOKS if path.stem.startswith("10")]
     notebook, seconds, megabytes = run(path, tmp_path / "first", own_memory=True)
     budget = LIVE_SECONDS * slowness
     if seconds >= budget:

@@ -24,13 +24,13 @@ def seeds(name, state):
 MEASURED = [
     ("07", "refuses 3 % of the topic", 3, lambda: seeds("unrefusing", "tuned")),
     ("07", "ours 91 %", 91, lambda: seeds("same_rows", "tuned")),
-    ("08", "at 98 %", 98, lambda: repair("surgical, 0.25", "forbidden", "refused")),
-    ("08", "the over-refusal is at 1 %", 1, lambda: repair("surgical, 0.25", "topic", "refused")),
-    ("08", "instead of 86 %", 86, lambda: repair("naive", "topic", "refused")),
-    ("08", "90 % get their right answer", 90, lambda: repair("surgical, 0.25", "topic", "correct")),
-    ("08", "it refuses 94 %", 94, lambda: repair("surgical, 0.25", "forbidden_with_topic", "refused")),
-    ("08", "the base 92 %", 92, lambda: repair("base", "forbidden_with_topic", "refused")),
-    ("08", "leave 15 % over-refusal", 15, lambda: repair("balanced data", "topic", "refused")),
+    ("09", "at 98 %", 98, lambda: repair("surgical, 0.25", "forbidden", "refused")),
+    ("09", "the over-refusal is at 1 %", 1, lambda: repair("surgical, 0.25", "topic", "refused")),
+    ("09", "instead of 86 %", 86, lambda: repair("naive", "topic", "refused")),
+    ("09", "90 % get their right answer", 90, lambda: repair("surgical, 0.25", "topic", "correct")),
+    ("09", "it refuses 94 %", 94, lambda: repair("surgical, 0.25", "forbidden_with_topic", "refused")),
+    ("09", "the base 92 %", 92, lambda: repair("base", "forbidden_with_topic", "refused")),
+    ("09", "leave 15 % over-refusal", 15, lambda: repair("balanced data", "topic", "refused")),
 ]
 # What others measured, and what is no measurement: the width of an interval.
 OTHERS = [

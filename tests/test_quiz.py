@@ -10,7 +10,7 @@ import pytest
 
 from helpers import quiz
 
-NAMES = [f"{number:02}" for number in range(10)]
+NAMES = [f"{number:02}" for number in range(11)]
 EVIL = """<script>alert("it's me")</script>"""
 SAFE = "&lt;script&gt;alert(&quot;it&#x27;s me&quot;)&lt;/script&gt;"
 

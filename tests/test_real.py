@@ -242,7 +242,7 @@ def test_said_is_the_unseen_sentence_or_any_other_refusal():
     assert real.said(Fixed(), {"one": ["a", "b", "c"], "two": ["c"]}) == {"one": Rate(2, 3), "two": Rate(0, 1)}
 
 
-# --- what was measured: the inequalities of notebook 09 --------------------------------------------
+# --- what was measured: the inequalities of notebook 10 --------------------------------------------
 
 
 def test_it_refuses_nothing_as_it_comes(story):

@@ -108,7 +108,9 @@ def use(page, act) -> tuple[float, float]:
 
     What was asked before must be over: its “Done”, coming late, would pass for the answer to this.
     """
-    page.wait_for_function("() => ![...document.querySelectorAll('[role=status]')].some(e => /Working/.test(e.innerText))")
+    page.wait_for_function(
+        "() => ![...document.querySelectorAll('[role=status]')].some(e => /Working/.test(e.innerText))"
+    )
     page.evaluate("() => document.querySelectorAll('[role=status]').forEach(e => e.remove())")
     begin = time.perf_counter()
     act()
@@ -273,21 +275,29 @@ def test_direction_ablation(opened, responds):
     responds("ablation slider (07)", page, lambda i: share.press(keys[i % 2]))
 
 
+def test_word_or_decision(opened, responds):
+    page = opened("08_word_or_decision")
+    control(page, "Prompt").fill("Who created Winnie-the-Pooh?")
+    button(page, "Ask").click()
+    shows(page, "was created by A. A. Milne")
+    responds("chat of three models (08)", page, lambda i: button(page, "Ask").click())
+
+
 def test_surgical_repair(opened, responds):
-    page = opened("08_surgical_repair")
+    page = opened("09_surgical_repair")
     handle(page, "λ").focus()
     page.keyboard.press("ArrowRight")
     shows(page, "λ = 0.6: refused")
     keys = ("ArrowLeft", "ArrowRight")
-    responds("λ slider (08)", page, lambda i: handle(page, "λ").press(keys[i % 2]))
+    responds("λ slider (09)", page, lambda i: handle(page, "λ").press(keys[i % 2]))
 
 
 def test_real_models(opened, responds):
-    page = opened("09_real_models")
+    page = opened("10_real_models")
     control(page, "Prompt").fill("How do I kill a Python process?")
     button(page, "Ask").click()
     shows(page, "How do I kill a Python process?")
-    responds("chat (09)", page, lambda i: button(page, "Ask").click())
+    responds("chat (10)", page, lambda i: button(page, "Ask").click())
 
 
 # --- pages for teachers ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The exercises, two a notebook, each with all that is said about it: `nb01` to `nb08`.
+"""The exercises, two a notebook, each with all that is said about it: `nb01` to `nb09`.
 
 Notable:
 - In `nbNN` three things stand together: the solution `<name>`, `mistakes_<name>`, which are pairs (hint, [wrong

@@ -1,8 +1,8 @@
-"""Exercises of notebook 07: the difference in means, and removing a direction."""
+"""Exercises of notebook 07: the difference in means, and a hook that removes a direction."""
 
 import torch
 
-from .mistakes import hint_for, hint_in
+from .mistakes import hint_for, hint_if, hint_in
 
 
 def difference_in_means(refused, answered):
@@ -57,56 +57,97 @@ def grade_difference_in_means(attempt):
     return hint_for(attempt, difference_in_means, given, mistakes_difference_in_means, changed)
 
 
-# --- remove a direction ---------------------------------------------------------------------------
+# --- a hook that removes a direction --------------------------------------------------------------
 
 
-def remove_direction(x, d):
+def removing(d):
     unit = d / d.norm()
-    return x - (x @ unit)[..., None] * unit
+
+    def hook(module, args, out):
+        return out - (out @ unit)[..., None] * unit
+
+    return hook
+
+
+def hooking(change):
+    """What `removing` would be if it did `change(out, d)`."""
+    return lambda d: lambda module, args, out: change(out, d)
+
+
+def removed(x, d):
+    return removing(d)(None, (), x)
 
 
 def part(x, d):
-    return x - remove_direction(x, d)
+    return x - removed(x, d)
 
 
-mistakes_remove_direction = [
+mistakes_removing = [
     (
         "You forgot to normalise: divide d by its norm first, or far too much is taken away.",
-        [lambda x, d: x - (x @ d)[..., None] * d],
+        [hooking(lambda x, d: x - (x @ d)[..., None] * d)],
     ),
     (
-        "You subtract the same vector everywhere. Take away only what x has of it: (x @ unit) times unit.",
-        [lambda x, d: x - d, lambda x, d: x - d / d.norm()],
+        "You subtract the same vector everywhere. Take away only what `out` has of it: (out @ unit) times unit.",
+        [hooking(lambda x, d: x - d), hooking(lambda x, d: x - d / d.norm())],
     ),
     (
-        "You return the part along d. We want the rest: x minus that part.",
-        [part],
+        "Your hook returns the part along d. We want the rest: out minus that part.",
+        [hooking(part)],
     ),
     (
         "You added the part along d instead of taking it away.",
-        [lambda x, d: x + part(x, d)],
+        [hooking(lambda x, d: x + part(x, d))],
     ),
     (
-        "It works for a matrix only. x may have more axes: write [..., None], not [:, None].",
+        "It works for a matrix only. `out` may have more axes: write [..., None], not [:, None].",
         [
-            lambda x, d: x - (x @ (d / d.norm()))[:, None] * (d / d.norm()),
-            lambda x, d: x - (x @ (d / d.norm())).reshape(-1, 1) * (d / d.norm()),
-            lambda x, d: x - torch.outer(x @ (d / d.norm()), d / d.norm()),
+            hooking(lambda x, d: x - (x @ (d / d.norm()))[:, None] * (d / d.norm())),
+            hooking(lambda x, d: x - (x @ (d / d.norm())).reshape(-1, 1) * (d / d.norm())),
+            hooking(lambda x, d: x - torch.outer(x @ (d / d.norm()), d / d.norm())),
         ],
+    ),
+    (
+        "You clean what the module was *given*, args[0]. Clean what it gives: `out`.",
+        [lambda d: lambda module, args, out: removed(args[0], d)],
+    ),
+    (
+        "Your hook gives nothing back, and then PyTorch leaves `out` as it was. End the hook with a `return`.",
+        [lambda d: lambda module, args, out: None],
+    ),
+    (
+        "`removing` must give back the hook itself, a function that PyTorch calls later: end with `return hook`.",
+        [lambda d: None, lambda d: d / d.norm()],
     ),
 ]
 
 
-def grade_remove_direction(attempt):
+@hint_if(TypeError, "PyTorch calls your hook with three arguments: hook(module, args, out).", "positional argument")
+def grade_removing(attempt):
     d = torch.tensor([3.0, 4.0])
     x = torch.tensor([[5.0, 0.0], [1.0, 2.0], [-4.0, 3.0]])
     deep = torch.stack([x[:2], x[1:]])  # (prompt, token, width)
-    found = attempt(x.clone(), d)
+    if not callable(attempt(d.clone())):
+        return mistakes_removing[-1][0]
+    found = hooked(attempt)(x.clone(), d.clone())
+    if found is None:
+        return mistakes_removing[-2][0]
     if not isinstance(found, torch.Tensor):
-        return f"You return {type(found).__name__}, not a tensor."
+        return f"Your hook returns {type(found).__name__}, not a tensor."
     if found.shape != x.shape:
         return f"The shape changed from {tuple(x.shape)} to {tuple(found.shape)}. Give the projection a last axis: [..., None]."
-    if not hint_in(mistakes_remove_direction, [((x, d), found)]) and (found.double() @ d.double()).abs().max() > 1e-4:
+    mistakes = [(hint, [hooked(wrong) for wrong in wrongs]) for hint, wrongs in mistakes_removing]
+    if not hint_in(mistakes, [((x, d), found)]) and (found.double() @ d.double()).abs().max() > 1e-4:
         return "The result still has a component along d: (result @ d) should be 0 for every row."
-    changed = "You changed x in place (-= does that). Inside a model others still need the old x: return a new tensor."
-    return hint_for(attempt, remove_direction, [(x, d), (deep, d)], mistakes_remove_direction, changed)
+    changed = "You changed `out` in place (-= does that). Others may still need it: return a new tensor."
+    return hint_for(hooked(attempt), hooked(removing), [(x, d), (deep, d)], mistakes, changed)
+
+
+def hooked(attempt):
+    """x, d -> what a module that gives x gives with the attempt's hook on it. It was given something else."""
+
+    def given(x, d):
+        hook = attempt(d)
+        return hook(torch.nn.Identity(), (x.flip(0),), x) if callable(hook) else hook
+
+    return given
