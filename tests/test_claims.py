@@ -417,7 +417,7 @@ def test_the_direction_works_by_what_the_embedding_and_the_first_mlp_write():
         harm = {name: rates["forbidden"]["refused"].share for name, rates in row.items() if isinstance(rates, dict)}
         assert topic["embedding and first MLP"] <= topic["all"] + 0.05
         assert topic["all others"] >= topic["none"] - 0.08 and harm["all others"] == 1
-        assert topic["embedding"] <= 0.64 * topic["none"] and harm["embedding"] >= 0.89
+        assert topic["embedding"] <= 0.65 * topic["none"] and harm["embedding"] >= 0.89
         assert 0.5 < harm["embedding and first MLP"] < 0.75 and harm["all"] < 0.35
 
 
