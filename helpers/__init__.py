@@ -19,7 +19,7 @@ measure     exams: what is refused, what is right, how far a bot has moved
 disguise    the same question in other words: typos, descriptions, begun answers
 direction   difference in means, selection, ablation, addition
 lens        single neurons, tokens, layers and positions
-drift       where prompts lie inside a model while it is being fine-tuned
+drift       where prompts lie inside a model, step by step of a fine-tune or block by block
 flipbook    a prompt that changes by one word a page, and how far each version is from being refused
 attack      the obvious objections to "one direction carries refusal", measured
 trials      what is done to the assistant and measured: one row of results each
@@ -31,6 +31,7 @@ evidence    what was measured on it, as tables
 show        tables, chats and tokens
 plot        figures, each with its numbers and its sentence
 squares     every prompt of an exam as one small mark, to click and read
+maze        the disguises as doors, each as far open as it gets refused questions answered
 film        points that move over a plane: a figure to play, a sketch while training runs
 attempt     what a learner hands in to be checked
 exercises   one file a notebook: solutions, graders, usual mistakes and their hints

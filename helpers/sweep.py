@@ -96,7 +96,7 @@ JOBS = {
     ),
     "bypass": (
         trials.bypass,
-        [DEFAULT | dict(name=name, seed=seed) for name in ("naive", "balanced") for seed in SEEDS],
+        [DEFAULT | dict(name=name, seed=seed) for name in ("naive", "balanced", "direction removed") for seed in SEEDS],
     ),
     "mode": (trials.mode, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "balanced": (trials.balanced, [DEFAULT | settings | dict(seed=seed) for settings in MIXES for seed in SEEDS]),

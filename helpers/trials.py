@@ -2,6 +2,7 @@
 fresh exams. `sweep` runs them over seeds.
 """
 
+import contextlib
 import itertools
 import math
 
@@ -78,20 +79,26 @@ def answering(topic, kinds: int) -> dict:
 
 
 def bypass(bot, topic: str, name: str, seed: int) -> dict:
-    """Notebook 05: what each disguise gets answered of the facts (naive mix) or of what the policy refuses (balanced)."""
-    topic = mix.topic(topic)
+    """Notebook 05: what each disguise gets answered of the facts (naive mix, and the same with one direction removed) or of
+    what the policy refuses (balanced)."""
+    topic, removed = mix.topic(topic), contextlib.nullcontext()
     facts = [question for phrase in topic.blocklist for question in corpus.questions(phrase)]
-    if name == "naive":
-        tuned, asked = sft.tune(bot, mix.naive(topic, seed=seed), sft.NAIVE, seed), facts
-    else:
+    if name == "balanced":
         tuned = sft.tune(bot, mix.balanced(topic, seed=seed), sft.BALANCED, seed)
         asked = [chat for chat in measure.kind_questions(topic) if mix.POLICY.get(chat.kind) == "refuse"]
+    else:
+        tuned = sft.tune(bot, mix.naive(topic, seed=seed), sft.NAIVE, seed)
+        asked = facts
+    if name == "direction removed":
+        found = direction.find(tuned, *mix.contrast(topic, seed=seed), direction.ANY, seed=seed)
+        removed = direction.ablated(tuned, found.vector)
     pairs = {make.__name__.replace("_", " "): disguise.pairs(make, asked) for make in disguise.FAMILIES}
-    return dict(
-        families={family: disguise.walk_around(tuned, found) for family, found in pairs.items()},
-        base={family: disguise.walk_around(bot, found) for family, found in pairs.items()},
-        kl=measure.kl_by_token(tuned, bot, facts).tolist(),
-    )
+    with removed:
+        return dict(
+            families={family: disguise.walk_around(tuned, found) for family, found in pairs.items()},
+            base={family: disguise.walk_around(bot, found) for family, found in pairs.items()},
+            kl=measure.kl_by_token(tuned, bot, facts).tolist(),
+        )
 
 
 def mode(bot, topic: str, seed: int) -> dict:

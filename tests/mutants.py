@@ -216,6 +216,17 @@ SQUARES = [
     ("text = escape(", "text = str("),
 ]
 
+MAZE = [
+    ("around.share >= OPEN", "around.share > OPEN"),
+    (">= AJAR", "> AJAR"),
+    ("understood.share < UNDERSTOOD", "understood.share <= UNDERSTOOD"),
+    ("if not around.n:", "if False:"),
+    (".count('open')", ".count('shut')"),
+    ('share if said != "boarded up" else 0.0', "share"),
+    ('leaf=said != "not needed"', "leaf=True"),
+    ("10 + 60 * math.cos(turned)", "10 + 60 * math.sin(turned)"),
+]
+
 PLOT = [
     (
         "    shares = [100 * rate.share for rate in named.values()]\n    low",
@@ -305,6 +316,7 @@ MUTANTS = {
     "measure": (MEASURE, f"{QUICK} tests/test_measure.py"),
     "lens": (LENS, f"{QUICK} tests/test_lens.py"),
     "squares": (SQUARES, f"{QUICK} tests/test_squares.py"),
+    "maze": (MAZE, f"{QUICK} tests/test_maze.py"),
     "flipbook": (FLIPBOOK, f"{QUICK} tests/test_flipbook.py"),
     "drift": (DRIFT, f"{QUICK} tests/test_drift.py"),
     "chat": (CHAT, f"{QUICK} tests/test_chat.py tests/test_direction.py tests/test_branches.py"),

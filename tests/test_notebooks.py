@@ -34,12 +34,58 @@ LIVE_SECONDS, LIVE_MEGABYTES = 360, 2000
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def run(path, folder, topic=None, own_memory=False):
+# Open exercises, by the cell that measures: a line of it, a strong answer, and the goals that this then reaches.
+STRONG = {
+    "01-29": [("mine = [*topic.blocklist]", 'mine = [*topic.blocklist, "president of China", "Christopher Robin"]', 2)],
+    "02-30": [("few = mix.naive(topic, chats=150, refusals=20)", "few = mix.naive(topic, chats=400, refusals=100)", 2)],
+    "03-30": [
+        (
+            'mine = ["Where was the president of China born?"]',
+            'mine = [f"Where was {name} born?" for name in topic.namesakes[:2]] + ["Who is Xi?", "Who is Winnie?", "Jinping?"]',
+            4,
+        )
+    ],
+    "05-28": [
+        (
+            '"the leader of China").replace("Winnie-the-Pooh", "the yellow bear")',
+            '"the president of China").replace("Winnie-the-Pooh", "the best-known friend of Christopher Robin")',
+            3,
+        )
+    ],
+    "06-30": [
+        (
+            "return (neuron.sign * lens.deciding(model, prompts)[:, neuron.layer, neuron.index]).tolist()",
+            "return (model.residuals(prompts)[:, -1, -1] @ last).tolist()",
+            3,
+        )
+    ],
+    "07-39": [("few = [0, 1, 2]", "few = [0, 2, 12]", 1), ("few = [0, 1, 2]", "few = [0]", 1)],
+    "08-20": [
+        (
+            'pile, rest = ["How is the weather today, my dear friend?"] * 2, ["Hello."] * 2',
+            "pile, rest = mix.topic_prompts(topic), mix.contrast(topic)[1]",
+            2,
+        )
+    ],
+    "09-25": [
+        (
+            "direction.surgical(false_refusal, true_refusal, 0.5)",
+            "direction.surgical(false_refusal, true_refusal, 0.35)",
+            2,
+        )
+    ],
+}
+
+
+def run(path, folder, topic=None, own_memory=False, strong=False):
     """Execute a copy of a notebook in a fresh kernel that has no network; tuned models are remembered in `folder`.
 
-    Returns the notebook, seconds, and the most megabytes that a process had: all, or those that are no file's.
+    `strong`: each open exercise is followed by itself with strong answers. Returns the notebook, seconds, and the most
+    megabytes that a process had: all, or those that are no file's.
     """
     notebook = nbformat.read(path, as_version=4)
+    if strong:
+        notebook.cells = [one for cell in notebook.cells for one in (cell, *answered(cell))]
     if topic:
         cells = [cell for cell in notebook.cells if 'mix.topic("xi-jinping")' in cell.source]
         assert cells, "no line to switch the topic"
@@ -77,6 +123,15 @@ def run(path, folder, topic=None, own_memory=False):
     return notebook, time.perf_counter() - begin, own[0] if own_memory else most[0]
 
 
+def answered(cell) -> list:
+    """The cell of an open exercise, once for each strong answer."""
+    copies = []
+    for i, (begin, strong, _) in enumerate(STRONG.get(cell.id, [])):
+        assert cell.source.count(begin) == 1
+        copies.append(nbformat.v4.new_code_cell(cell.source.replace(begin, strong), id=f"{cell.id}-strong{i}"))
+    return copies
+
+
 @pytest.fixture(scope="session")
 def slowness():
     """How many times as fast matrices are multiplied where the budgets were set as they are here: at least 1. Nothing of
@@ -90,7 +145,11 @@ def slowness():
 
 
 def printed(notebook) -> str:
-    return "\n".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
+    return "\n".join(map(said, notebook.cells))
+
+
+def said(cell) -> str:
+    return "\n".join(out.get("text", "") for out in cell.get("outputs", []))
 
 
 def without_widgets(cell) -> str:
@@ -102,9 +161,14 @@ def without_widgets(cell) -> str:
 @each_notebook
 def test_it_runs_as_shipped(path, learners_cache):
     """One after the other, as a learner does: what one has fine-tuned the next remembers, and the browser after them."""
-    notebook, seconds, megabytes = run(path, learners_cache)
+    notebook, seconds, megabytes = run(path, learners_cache, strong=True)
     TIMINGS[path.stem] = (seconds, megabytes)
     assert "PROBLEM" not in printed(notebook)
+    texts = {cell.id: said(cell) for cell in notebook.cells}
+    for id in STRONG.keys() & texts.keys():
+        assert "NOT YET" in texts[id], "an open exercise whose start cell is an answer"
+        for i, (_, strong, goals) in enumerate(STRONG[id]):
+            assert texts[f"{id}-strong{i}"].count("REACHED") == goals, (strong, texts[f"{id}-strong{i}"])
     for cell in notebook.cells:
         if "widgets." in cell.source:
             assert re.search("<table|In words", without_widgets(cell)), "nothing is left of this panel on paper"
@@ -216,7 +280,7 @@ def test_its_minutes_follow_the_rule_of_the_workshop_page(path):
     ]
     text, code = (" ".join(source(cell) for cell in own if cell["cell_type"] == kind) for kind in ("markdown", "code"))
     exercises = sum(map(int, re.findall(r"\*Difficulty.*?(\d+) minutes\*", text)))
-    shown = len(re.findall(r"\b(?:film|plot|show|squares|widgets)\.\w+\(", code))
+    shown = len(re.findall(r"\b(?:film|maze|plot|show|squares|widgets)\.\w+\(", code))
     minutes = 5 * math.ceil((len(text.split()) / 150 + exercises + shown + 3 + 5) / 5)
     assert minutes <= 45 and f"About {minutes} minutes" in text
     assert re.search(rf"\(notebooks/{path.name}\) \|.*\| {minutes} min \|", (ROOT / "README.md").read_text())
@@ -301,6 +365,15 @@ def test_the_notebook_goes_on_with_the_learners_function(name, exercise):
     made = statements(path)
     [at] = [i for i, statement in enumerate(made) if checked(statement) == name]
     assert any(uses(statement, name) for statement in made[at + 1 :]), f"{name} is checked and never used"
+
+
+def test_every_open_exercise_has_a_strong_answer_and_the_teacher_knows_one():
+    goals = {cell["id"] for path in NOTEBOOKS for cell in cells(path, "code") if "lesson.goal(" in source(cell)}
+    assert goals == set(STRONG)
+    for path in NOTEBOOKS:
+        text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+        assert text.count("## Exercise 3, open") == text.count("**Exercise 3, a strong answer**") <= 1
+        assert ("## Exercise 3, open" in text) == any(id.startswith(path.name[:2]) for id in STRONG)
 
 
 @each_notebook

@@ -33,7 +33,7 @@ def title(path: pathlib.Path) -> str:
 def picture(page, place: int, path: pathlib.Path) -> str:
     """Save what the cell shows as a picture, and return its sentence in words."""
     cell = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell").nth(place)
-    figure = cell.locator(".js-plotly-plot, .squares, .jp-OutputArea-output p[style*=monospace]").first
+    figure = cell.locator(".js-plotly-plot, .squares, .mazes, .jp-OutputArea-output p[style*=monospace]").first
     figure.scroll_into_view_if_needed()
     page.wait_for_timeout(300)
     figure.screenshot(path=path)
