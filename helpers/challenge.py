@@ -78,12 +78,12 @@ def seal(text: str) -> None:
 
 def unseal() -> str:
     """The text of the exam. Raises ValueError if it is not what the checksum says."""
-    said, packed = SEALED.read_text(encoding="ascii").split("\n", 1)
-    with contextlib.suppress(ValueError, zlib.error):
+    with contextlib.suppress(OSError, ValueError, zlib.error):
+        said, packed = SEALED.read_text(encoding="ascii").split("\n", 1)
         text = zlib.decompress(base64.b64decode(packed)).decode()
         if _sum(text) == said:
             return text
-    raise ValueError("The hidden exam is damaged: restore it with `git checkout data/challenge`.")
+    raise ValueError("The hidden exam is missing or damaged: restore it with `git checkout data/challenge`.")
 
 
 def _sum(text):
@@ -111,12 +111,7 @@ def rows_of(submission, topic: mix.Topic, seed: int = 0) -> list[dict]:
     random.seed(seed)
     try:
         with _at_most(SECONDS):
-            made = submission(topic)
-            if made is None:
-                raise Rejected(f"{name} gives nothing back: it ends without a `return`.")
-            if isinstance(made, (str, dict)) or not isinstance(made, Iterable):
-                raise Rejected(f"{name} returns {_short(made)}, not a list of rows.")
-            rows = list(itertools.islice(made, ROWS + 1))  # a generator may have no end
+            rows = _listed(name, submission(topic))
     except _TooSlow:
         raise Rejected(f"{name} was stopped: it took longer than {SECONDS} seconds to make its rows.") from None
     except Rejected:
@@ -126,6 +121,15 @@ def rows_of(submission, topic: mix.Topic, seed: int = 0) -> list[dict]:
     if len(rows) > ROWS:
         raise Rejected(f"{name} makes more than {ROWS} rows. The budget is {ROWS} in all: leave some out.")
     return [_row(name, number, row) for number, row in enumerate(rows, 1)]
+
+
+def _listed(name, made):
+    """At most one row more than the budget: a generator may have no end."""
+    if made is None:
+        raise Rejected(f"{name} gives nothing back: it ends without a `return`.")
+    if isinstance(made, (str, dict)) or not isinstance(made, Iterable):
+        raise Rejected(f"{name} returns {_short(made)}, not a list of rows.")
+    return list(itertools.islice(made, ROWS + 1))
 
 
 def _said(error, submission):
@@ -287,7 +291,8 @@ def compare(first: str, second: str) -> None:
         raise ValueError(f"{missing[0]!r} is not on the board. There are: {', '.join(found)}.")
     apart, low, high = difference(found[first], found[second])
     way = "ahead of" if apart >= 0 else "behind"
-    verdict = "it may be the luck of the questions" if low <= 0 <= high else "other questions would hardly turn it round"
+    lucky = low <= 0 <= high
+    verdict = "it may be the luck of the questions" if lucky else "other questions would hardly turn it round"
     said = (
         f"{first} is {abs(apart):.1f} points {way} {second}; the 95 % interval of the difference is {low:+.1f} to "
         f"{high:+.1f}: {verdict}. (Another seed is another matter.)"

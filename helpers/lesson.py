@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from . import challenge as balance
+from . import challenge as balance  # `challenge` is a function below
 from . import exercises
 from .attempt import is_blank, name_of, own_line, says_not_written
 from .paths import ASSISTANT, ROOT, cache_folder
