@@ -36,7 +36,8 @@ film        points that move over a plane: a figure to play, a sketch while trai
 attempt     what a learner hands in to be checked
 exercises   one file a notebook: solutions, graders, usual mistakes and their hints
 quiz        three questions a notebook, a reason for every choice
-lesson      doctor, check, solution, predictions
+challenge   a game: whose mix teaches a policy best? A budget, a hidden exam, a score board
+lesson      doctor, check, solution, predictions, challenges
 widgets     panels: sliders and boxes over all of the above
 pretrain    command line: rebuild data/assistant
 sweep       command line: rebuild data/results

@@ -1,4 +1,4 @@
-"""What makes a notebook a lesson: the doctor, checks, predictions.
+"""What makes a notebook a lesson: the doctor, checks, predictions, challenges.
 
 Notable:
 - `check` gives back a function that works wherever it can tell which exercise is meant, so that Run All survives
@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from . import challenge as balance  # `challenge` is a function below
 from . import exercises
 from .attempt import is_blank, name_of, own_line, says_not_written
 from .paths import ASSISTANT, ROOT, cache_folder
@@ -158,6 +159,16 @@ def solution(name: str) -> None:
     if name not in known:
         raise ValueError(f"There is no exercise {name!r}. There are: {', '.join(known)}.")
     print(inspect.getsource(known[name].solution))
+
+
+def challenge(which: str, submission, name: str = "", seed: int = 0) -> None:
+    """Enter a function for a challenge under a name, and show the score board: see the module of that name.
+
+    Raises ValueError if there is no such challenge.
+    """
+    if which != "balance":
+        raise ValueError(f'There is no challenge {which!r}. There is one: "balance".')
+    balance.play(submission, name, seed)
 
 
 # --- predictions ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import json
 import torch
 from tqdm.auto import tqdm
 
-from . import chat, lesson, mix, pretrain, real, results, safety, sft, smollm2, stamp, tally, trials
+from . import challenge, chat, lesson, mix, pretrain, real, results, safety, sft, smollm2, stamp, tally, trials
 from .paths import ASSISTANT, DATA, cache_folder, replacing
 
 SEEDS = range(5)  # of the default topic
@@ -37,7 +37,9 @@ MADE_BY = (
     "attack",
     "trials",
 )
-BESIDES = {"drifted": ("drift",), "unrefusing": ("pretrain",)}  # what else made them
+# What else made them, and from what else.
+BESIDES = {"drifted": ("drift",), "unrefusing": ("pretrain",), "challenge": ("challenge",)}
+FROM_BESIDES = {"challenge": [challenge.SEALED]}
 RECIPES = {
     name: {"mix": getattr(mix, name), "tune": getattr(sft, name)._asdict()} for name in ("NAIVE", "BALANCED", "GENTLE")
 }
@@ -59,7 +61,7 @@ def provenance(name: str) -> dict:
         stamped = stamp.of(stamp.contents(REAL_FROM), smollm2.SHA256, stamp.code(*REAL_BY), name, rows)
         return {"hash": stamped, "versions": stamp.versions(), "recipes": REAL_RECIPES, "model": REAL_MODEL}
     code = stamp.code(*MADE_BY, *BESIDES.get(name, ()))
-    stamped = stamp.of(stamp.contents(MADE_FROM), code, name, rows)
+    stamped = stamp.of(stamp.contents([*MADE_FROM, *FROM_BESIDES.get(name, ())]), code, name, rows)
     return {"hash": stamped, "versions": stamp.versions(), "recipes": RECIPES}
 
 
@@ -100,6 +102,7 @@ JOBS = {
     ),
     "mode": (trials.mode, [DEFAULT | dict(seed=seed) for seed in SEEDS]),
     "balanced": (trials.balanced, [DEFAULT | settings | dict(seed=seed) for settings in MIXES for seed in SEEDS]),
+    "challenge": (challenge.baseline, [dict(name=name, seed=0) for name in challenge.BASELINES]),
     "real": (real.measure, real.JOBS),
 }
 # Result file -> the model that it is measured on, where that is not the assistant.

@@ -308,6 +308,35 @@ SAFETY = [
     ("rng.choice(sentences or wordings())", "rng.choice(wordings())"),
 ]
 
+CHALLENGE = [
+    ("if _sum(text) == said:", "if text:"),
+    ("value or world.REFUSAL, value", "value, value"),
+    ("random.seed(seed)", "random.seed(0)"),
+    ("if is_blank(submission):", "if False:"),
+    ("ROWS + 1))", "ROWS))"),
+    ("if len(rows) > ROWS:", "if len(rows) >= ROWS:"),
+    ("sum(map(len, texts)) > LETTERS", "len(texts[0]) > LETTERS"),
+    ("isinstance(text, str) and text.strip()", "isinstance(text, str)"),
+    ("isinstance(made, (str, dict)) or ", ""),
+    ("class _TooSlow(BaseException)", "class _TooSlow(Exception)"),
+    ("        alarm.cancel()\n", ""),
+    ("if rows else bot", ""),
+    ("sft.tune(bot, rows, RECIPE, seed)", "sft.tune(bot, rows, sft.BALANCED, seed)"),
+    ("tuned_on(chat.load(), rows, seed)", "tuned_on(chat.load(), rows, 0)"),
+    ('not tuned.facts.get("finished", True)', "False"),
+    ("split())[:NAME]", "split())"),
+    ("if name in BASELINES:", "if False:"),
+    ("(-one.score, one.name)", "(one.score, one.name)"),
+    ("100 * statistics.mean(rate.share", "100 * max(rate.share"),
+    ("int(ours) - int(theirs)", "int(theirs) - int(ours)"),
+    ("_mean(rng.choices(gap, k=len(gap))) for gap in gaps", "_mean(rng.choices(sum(gaps, []), k=4)) for gap in gaps"),
+    ("n=40)", "n=10)"),
+    ("first.score - second.score", "second.score - first.score"),
+    ("low <= 0 <= high", "low <= 0"),
+    ("_sum(unseal())[:16]\n", '"board"\n'),
+    ("_sum(entry.name)[:16]", "_sum('a')[:16]"),
+]
+
 MUTANTS = {
     "judge": (JUDGE, f"{QUICK} tests/test_judge.py"),
     "direction": (DIRECTION, f"{QUICK} tests/test_direction.py"),
@@ -326,5 +355,6 @@ MUTANTS = {
     "plot": (PLOT, f"{QUICK} tests/test_plot.py"),
     "pretrain": (PRETRAIN, f"{QUICK} tests/test_pretrain.py"),
     "safety": (SAFETY, f"{QUICK} tests/test_safety.py"),
+    "challenge": (CHALLENGE, f"{QUICK} tests/test_challenge.py"),
     "stamp": (STAMP, f"{QUICK} tests/test_stamp.py tests/test_sft.py"),
 }
