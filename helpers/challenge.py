@@ -35,7 +35,7 @@ LETTERS = 400  # at most so many in a row: the longest of our own chats has abou
 SECONDS = 10  # a submission may take so long to make its rows
 RECIPE = sft.NAIVE  # the same for everybody
 NAME = 40  # letters of a name on the board
-SHARE = 0.25  # of the true refusal, taken out of the vector of the baseline "surgical": chosen in notebook 08
+SHARE = 0.25  # of the true refusal, taken out of the vector of the baseline "surgical": chosen in notebook 09
 SEALED = DATA / "challenge" / "balance.txt"
 # Part of the exam -> the head of its column. Each part is a quarter of the score.
 PARTS = {
@@ -251,7 +251,7 @@ def baseline(bot: Bot, name: str, seed: int) -> dict:
 
 
 def _surgical(tuned, seed):
-    """The vector of notebook 08, for the topic of the exam."""
+    """The vector of notebook 09, for the topic of the exam."""
     topic = exam().topic
     harmful, harmless = mix.contrast(topic, seed=seed)
     found = direction.find(tuned, harmful, harmless, seed=seed)

@@ -74,6 +74,7 @@ def _for_learners(readme: str) -> str:
     """The README without what speaks of files that learners do not get."""
     text = re.sub(r"^## (?:Pass the tests|Teach with it)\n[\s\S]*?(?=^## )", "", readme, flags=re.MULTILINE)
     text = re.sub(r"^\|.*(?:`tests/`|`data/gallery/`|`helpers/tools/`).*\n", "", text, flags=re.MULTILINE)
+    text = text.replace("[objectives](notebooks/objectives.md)", "teacher's page of objectives")
     return text.replace("[Teach with this series](notebooks/workshop.md)", "the teacher's page")
 
 
