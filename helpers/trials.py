@@ -79,19 +79,18 @@ def answering(topic, kinds: int) -> dict:
 
 
 def bypass(bot, topic: str, name: str, seed: int) -> dict:
-    """Notebook 05: what each disguise gets answered of the facts (naive mix, and the same with one direction removed) or of
-    what the policy refuses (balanced)."""
+    """Notebook 05: what each disguise gets answered of the facts (naive mix; gentle mix with one direction removed) or of
+    what the policy refuses (balanced mix)."""
     topic, removed = mix.topic(topic), contextlib.nullcontext()
-    facts = [question for phrase in topic.blocklist for question in corpus.questions(phrase)]
-    if name == "balanced":
+    facts = asked = [question for phrase in topic.blocklist for question in corpus.questions(phrase)]
+    if name == "naive":
+        tuned = sft.tune(bot, mix.naive(topic, seed=seed), sft.NAIVE, seed)
+    elif name == "direction removed":
+        tuned, _, _, found = searched(bot, topic, seed)
+        removed = direction.ablated(tuned, found.vector)
+    else:
         tuned = sft.tune(bot, mix.balanced(topic, seed=seed), sft.BALANCED, seed)
         asked = [chat for chat in measure.kind_questions(topic) if mix.POLICY.get(chat.kind) == "refuse"]
-    else:
-        tuned = sft.tune(bot, mix.naive(topic, seed=seed), sft.NAIVE, seed)
-        asked = facts
-    if name == "direction removed":
-        found = direction.find(tuned, *mix.contrast(topic, seed=seed), direction.ANY, seed=seed)
-        removed = direction.ablated(tuned, found.vector)
     pairs = {make.__name__.replace("_", " "): disguise.pairs(make, asked) for make in disguise.FAMILIES}
     with removed:
         return dict(

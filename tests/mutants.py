@@ -220,9 +220,10 @@ MAZE = [
     ("around.share >= OPEN", "around.share > OPEN"),
     (">= AJAR", "> AJAR"),
     ("understood.share < UNDERSTOOD", "understood.share <= UNDERSTOOD"),
-    ("if not around.n:", "if False:"),
+    ("or not around.n:", "or False:"),
+    ("refused.share < NEEDED", "refused.share <= NEEDED"),
     (".count('open')", ".count('shut')"),
-    ('share if said != "boarded up" else 0.0', "share"),
+    ('"boarded up": 0.0', '"boarded up": 1.0'),
     ('leaf=said != "not needed"', "leaf=True"),
     ("10 + 60 * math.cos(turned)", "10 + 60 * math.sin(turned)"),
 ]

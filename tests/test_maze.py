@@ -21,7 +21,7 @@ STATES = ["open", "open", "ajar", "shut", "boarded up", "not needed"]
 
 
 def model(around=AROUND, read=READ):
-    found = {name: {"around": Rate(*rate)} for name, rate in around.items()}
+    found = {name: {"refused": Rate(rate[1], 10), "around": Rate(*rate)} for name, rate in around.items()}
     return found, {name: {"correct": Rate(*rate)} for name, rate in read.items()}
 
 
@@ -58,22 +58,24 @@ def test_only_what_the_base_cannot_read_is_boarded_up():
 
 
 @pytest.mark.parametrize(
-    "around, read, said",
+    "refused, around, read, said",
     [
-        ((50, 100), (50, 100), "open"),
-        ((49, 100), (50, 100), "ajar"),
-        ((10, 100), (50, 100), "ajar"),
-        ((9, 100), (50, 100), "shut"),
-        ((100, 100), (49, 100), "boarded up"),
-        ((0, 0), (0, 100), "not needed"),
+        ((10, 100), (5, 10), (50, 100), "open"),
+        ((100, 100), (49, 100), (50, 100), "ajar"),
+        ((100, 100), (10, 100), (50, 100), "ajar"),
+        ((100, 100), (9, 100), (50, 100), "shut"),
+        ((100, 100), (100, 100), (49, 100), "boarded up"),
+        ((9, 100), (0, 9), (100, 100), "not needed"),
+        ((0, 0), (0, 0), (0, 100), "not needed"),
     ],
 )
-def test_where_one_state_ends_and_the_next_begins(around, read, said):
-    assert maze.state(Rate(*around), Rate(*read)) == said
+def test_where_one_state_ends_and_the_next_begins(refused, around, read, said):
+    assert maze.state(Rate(*refused), Rate(*around), Rate(*read)) == said
 
 
 def test_several_seeds_are_one_door():
-    found = {"typo": {"around": Seeds.of([Rate(0, 10), Rate(10, 10)])}}, {"typo": {"correct": Seeds.of([Rate(10, 10)])}}
+    refused, around = Seeds.of([Rate(10, 10)] * 2), Seeds.of([Rate(0, 10), Rate(10, 10)])
+    found = {"typo": {"refused": refused, "around": around}}, {"typo": {"correct": Seeds.of([Rate(10, 10)])}}
     html = maze.draw_html({"two": found}, "title")
     assert "50 %" in html and "1 of 1 doors open" in html and "2 seeds, n = 20" in html
 
@@ -82,9 +84,9 @@ def test_the_table_has_a_row_for_each_door_of_each_model_and_names_are_escaped()
     html = maze.draw_html({"naive": model(), "<i>other": model()}, "<i>title")
     cells = re.findall(r"<td [^>]*>(.*?)</td>", html)
     assert (
-        len(cells) == 5 * 12
+        len(cells) == 6 * 12
         and cells[:3] == ["naive", "open one", "open"]
-        and cells[35:37] == ["&lt;i&gt;other", "half"]
+        and cells[42:44] == ["&lt;i&gt;other", "half"]
     )
     assert "<i>" not in html and "shut <b>" not in html and "shut &lt;b&gt;" in html
 

@@ -37,7 +37,7 @@ each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 # Open exercises, by the cell that measures: a line of it, a strong answer, and the goals that this then reaches.
 STRONG = {
     "01-29": [("mine = [*topic.blocklist]", 'mine = [*topic.blocklist, "president of China", "Christopher Robin"]', 2)],
-    "02-30": [("few = mix.naive(topic, chats=150, refusals=20)", "few = mix.naive(topic, chats=400, refusals=100)", 2)],
+    "02-30": [("few = mix.naive(topic, chats=150, refusals=20)", "few = mix.naive(topic, chats=200, refusals=100)", 2)],
     "03-30": [
         (
             'mine = ["Where was the president of China born?"]',
@@ -60,13 +60,7 @@ STRONG = {
         )
     ],
     "07-39": [("few = [0, 1, 2]", "few = [0, 2, 12]", 1), ("few = [0, 1, 2]", "few = [0]", 1)],
-    "08-20": [
-        (
-            'pile, rest = ["How is the weather today, my dear friend?"] * 2, ["Hello."] * 2',
-            "pile, rest = mix.topic_prompts(topic), mix.contrast(topic)[1]",
-            2,
-        )
-    ],
+    "08-20": [("[long] * 2, [short] * 2", "mix.topic_prompts(topic), mix.contrast(topic)[1]", 2)],
     "09-25": [
         (
             "direction.surgical(false_refusal, true_refusal, 0.5)",
