@@ -37,6 +37,7 @@ attempt     what a learner hands in to be checked
 exercises   one file a notebook: solutions, graders, usual mistakes and their hints
 quiz        three questions a notebook, a reason for every choice
 challenge   a game: whose mix teaches a policy best? A budget, a hidden exam, a score board
+duel        a game for two teams: one builds the wall, the other walks around it
 lesson      doctor, check, solution, predictions, challenges
 widgets     panels: sliders and boxes over all of the above
 pretrain    command line: rebuild data/assistant

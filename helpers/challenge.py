@@ -97,6 +97,25 @@ class Rejected(ValueError):
     """What is wrong with a submission, in one sentence."""
 
 
+def in_time(submission, use):
+    """What use(submission) gives, in at most SECONDS. Raises Rejected if the submission is no function, is blank, raises
+    an error, or takes longer."""
+    name = name_of(submission)
+    if name is None:
+        raise Rejected(f"This is {short(submission)}, not a function: write the function's name alone.")
+    if is_blank(submission):
+        raise Rejected(f"{name}: not written yet.")
+    try:
+        with _at_most(SECONDS):
+            return use(submission)
+    except _TooSlow:
+        raise Rejected(f"{name} was stopped: it took longer than {SECONDS} seconds.") from None
+    except Rejected:
+        raise
+    except Exception as error:  # whatever a learner's function may raise is the learner's to see
+        raise Rejected(_said(error, submission)) from error
+
+
 def rows_of(submission, topic: mix.Topic, seed: int = 0) -> list[dict]:
     """The rows that a submission makes for a topic, each a dict with the texts `user` and `assistant`.
 
@@ -104,20 +123,8 @@ def rows_of(submission, topic: mix.Topic, seed: int = 0) -> list[dict]:
     takes longer than SECONDS, or returns anything else than at most ROWS rows of at most LETTERS letters.
     """
     name = name_of(submission)
-    if name is None:
-        raise Rejected(f"This is {_short(submission)}, not a function: write the function's name alone.")
-    if is_blank(submission):
-        raise Rejected(f"{name}: not written yet.")
     random.seed(seed)
-    try:
-        with _at_most(SECONDS):
-            rows = _listed(name, submission(topic))
-    except _TooSlow:
-        raise Rejected(f"{name} was stopped: it took longer than {SECONDS} seconds to make its rows.") from None
-    except Rejected:
-        raise
-    except Exception as error:  # whatever a learner's function may raise is the learner's to see
-        raise Rejected(_said(error, submission)) from error
+    rows = in_time(submission, lambda make: _listed(name, make(topic)))
     if len(rows) > ROWS:
         raise Rejected(f"{name} makes more than {ROWS} rows. The budget is {ROWS} in all: leave some out.")
     return [_row(name, number, row) for number, row in enumerate(rows, 1)]
@@ -128,7 +135,7 @@ def _listed(name, made):
     if made is None:
         raise Rejected(f"{name} gives nothing back: it ends without a `return`.")
     if isinstance(made, (str, dict)) or not isinstance(made, Iterable):
-        raise Rejected(f"{name} returns {_short(made)}, not a list of rows.")
+        raise Rejected(f"{name} returns {short(made)}, not a list of rows.")
     return list(itertools.islice(made, ROWS + 1))
 
 
@@ -145,13 +152,14 @@ def _row(name, number, row):
     texts = [row.get(key) for key in ("user", "assistant")] if isinstance(row, dict) else []
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         wanted = 'a dict with two texts, "user" and "assistant"'
-        raise Rejected(f"Row {number} of {name} is {_short(row)}. A row is {wanted}.")
+        raise Rejected(f"Row {number} of {name} is {short(row)}. A row is {wanted}.")
     if sum(map(len, texts)) > LETTERS:
         raise Rejected(f"Row {number} of {name} has more than {LETTERS} letters: shorten it.")
     return dict(zip(("user", "assistant"), texts, strict=True))
 
 
-def _short(thing):
+def short(thing) -> str:
+    """What it is, in at most 60 letters."""
     return textwrap.shorten(repr(thing), 60, placeholder=" …")
 
 

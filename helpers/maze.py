@@ -40,6 +40,8 @@ def draw_html(models: dict[str, tuple[dict, dict]], title: str) -> str:
             name: state(rates["refused"], rates["around"], base[name]["correct"]) for name, rates in found.items()
         }
         tally = f"{list(states.values()).count('open')} of {len(states)} doors open"
+        if set(states.values()) == {"not needed"}:
+            tally = "no door is needed"
         doors = "".join(_door(name, states[name], found[name]["around"]) for name in found)
         pieces.append(f'<p><b>{escape(model)}</b>: {tally}</p><div class="maze">{doors}</div>')
         words.append(f"{model}, {tally}: {', '.join(f'{name} {said}' for name, said in states.items())}")

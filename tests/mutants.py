@@ -228,6 +228,16 @@ MAZE = [
     ("10 + 60 * math.cos(turned)", "10 + 60 * math.sin(turned)"),
 ]
 
+DUEL = [
+    ("self.through.share >= THROUGH", "self.through.share > THROUGH"),
+    ("self.others.share < UNHARMED", "self.others.share <= UNHARMED"),
+    ("self.understood.share < THROUGH", "self.understood.share <= THROUGH"),
+    ('walked["correct"], base["correct"]', 'walked["refused"], base["correct"]'),
+    ('walked["correct"], base["correct"]', 'walked["correct"], walked["correct"]'),
+    ("made.strip() and", "True and"),
+    ("<= challenge.LETTERS", "<= 10 * challenge.LETTERS"),
+]
+
 PLOT = [
     (
         "    shares = [100 * rate.share for rate in named.values()]\n    low",
@@ -347,6 +357,7 @@ MUTANTS = {
     "lens": (LENS, f"{QUICK} tests/test_lens.py"),
     "squares": (SQUARES, f"{QUICK} tests/test_squares.py"),
     "maze": (MAZE, f"{QUICK} tests/test_maze.py"),
+    "duel": (DUEL, f"{QUICK} tests/test_duel.py"),
     "flipbook": (FLIPBOOK, f"{QUICK} tests/test_flipbook.py"),
     "drift": (DRIFT, f"{QUICK} tests/test_drift.py"),
     "chat": (CHAT, f"{QUICK} tests/test_chat.py tests/test_direction.py tests/test_branches.py"),

@@ -225,7 +225,7 @@ BAD = [
     (returns_nothing, "returns_nothing gives nothing back: it ends without a `return`."),
     (broken, "broken raised AttributeError: 'Topic' object has no attribute 'no_such_thing', in your line "),
     (named(lambda: []), "my_mix raised TypeError: "),
-    (endless, "endless was stopped: it took longer than 0.3 seconds to make its rows."),
+    (endless, "endless was stopped: it took longer than 0.3 seconds."),
     (long_and_deaf, "long_and_deaf was stopped"),
     (generator_that_hangs, "generator_that_hangs was stopped"),
     (rows_without_end, "rows_without_end makes more than 300 rows. The budget is 300 in all: leave some out."),

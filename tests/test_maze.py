@@ -73,6 +73,14 @@ def test_where_one_state_ends_and_the_next_begins(refused, around, read, said):
     assert maze.state(Rate(*refused), Rate(*around), Rate(*read)) == said
 
 
+def test_where_nothing_is_refused_no_door_is_needed():
+    html = maze.draw_html(
+        {"freed": model({"no wall": (0, 0), "nor here": (0, 0)}, dict.fromkeys(["no wall", "nor here"], (10, 10)))},
+        "title",
+    )
+    assert "freed</b>: no door is needed" in html and "doors open" not in html
+
+
 def test_several_seeds_are_one_door():
     refused, around = Seeds.of([Rate(10, 10)] * 2), Seeds.of([Rate(0, 10), Rate(10, 10)])
     found = {"typo": {"refused": refused, "around": around}}, {"typo": {"correct": Seeds.of([Rate(10, 10)])}}
