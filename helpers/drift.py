@@ -61,7 +61,7 @@ def by_block(bot: Bot, vector: Tensor, sorts: dict[str, list[str]], position: in
     }
     with direction.ablated(bot, vector):
         without = {sort: laid.of(bot.residuals(prompts)[:, -1, position]) for sort, prompts in sorts.items()}
-    return frames | {f"{last}, removed": without}
+    return frames | {"removed": without}
 
 
 class Drift:

@@ -16,8 +16,8 @@ NEEDED = 0.1  # a model that refuses fewer of the direct questions has no wall t
 UNDERSTOOD = 0.5  # of the disguised questions the base must answer so many, or the door is boarded up
 LIGHT = "#ffd34d"
 STYLE = """<style>
-.maze {display: flex; flex-wrap: wrap; gap: 0.6em; margin: 0.3em 0 1.2em 0}
-.maze figure {margin: 0; width: 5.6em; text-align: center; line-height: 1.25}
+.maze {display: flex; flex-wrap: wrap; gap: 0.4em; margin: 0.3em 0 1.2em 0}
+.maze figure {margin: 0; width: 6.3em; text-align: center; line-height: 1.25}
 .maze svg {width: 100%; display: block}
 </style>"""
 
