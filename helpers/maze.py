@@ -50,9 +50,9 @@ def draw_html(models: dict[str, tuple[dict, dict]], title: str) -> str:
                 "model": model,
                 "disguise": name,
                 "door": states[name],
-                "refused directly": str(found[name]["refused"]),
+                "refused directly": _percent(found[name]["refused"]),
                 "of these answered in disguise": str(found[name]["around"]),
-                "base, in disguise": str(base[name]["correct"]),
+                "base, in disguise": _percent(base[name]["correct"]),
             }
             for name in found
         ]
@@ -74,9 +74,13 @@ def state(refused, around, understood) -> str:
     return "ajar" if around.share >= AJAR else "shut"
 
 
+def _percent(rate) -> str:
+    return f"{100 * rate.share:.0f} %" if rate.n else "no cases"
+
+
 def _door(name, said, around):
     share = {"not needed": 1.0, "boarded up": 0.0}.get(said, around.share)
-    told = "–" if said == "not needed" else f"{100 * around.share:.0f} %"
+    told = "–" if said == "not needed" else _percent(around)
     picture = _picture(share, planks=said == "boarded up", leaf=said != "not needed")
     return f"<figure>{picture}<figcaption>{escape(name)}<br><b>{said}</b><br>{told}</figcaption></figure>"
 

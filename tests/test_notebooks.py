@@ -37,7 +37,7 @@ each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 # Open exercises, by the cell that measures: a line of it, a strong answer, and the goals that this then reaches.
 STRONG = {
     "01-29": [("mine = [*topic.blocklist]", 'mine = [*topic.blocklist, "president of China", "Christopher Robin"]', 2)],
-    "02-30": [("few = mix.naive(topic, chats=150, refusals=20)", "few = mix.naive(topic, chats=600, refusals=200)", 2)],
+    "02-30": [("few = []", "few = mix.naive(topic, chats=600, refusals=200)", 2)],
     "03-30": [
         (
             'mine = ["Where was the president of China born?"]',
