@@ -11,6 +11,7 @@ from typing import NamedTuple
 from . import judge, measure, world
 from .chat import Bot
 from .corpus import Chat
+from .measure import Graded
 from .tally import Rate, mcnemar
 
 
@@ -81,13 +82,20 @@ def pairs(disguise, questions: list[Chat]) -> list[Pair]:
     ]
 
 
-def walk_around(bot: Bot, pairs: list[Pair]) -> dict:
+def by_family(bot: Bot, questions: list[Chat]) -> dict[str, dict]:
+    """What each disguise does: its name -> `walk_around`. No question is put directly more than once."""
+    known = dict(zip(questions, measure.grade(bot, questions), strict=True))
+    return {make.__name__.replace("_", " "): walk_around(bot, pairs(make, questions), known) for make in FAMILIES}
+
+
+def walk_around(bot: Bot, pairs: list[Pair], known: dict[Chat, Graded] | None = None) -> dict:
     """What a disguise does, over pairs: `refused`, the rate of direct questions refused; `around`, the rate of those
     that the disguise gets answered correctly; `p`, McNemar's exact test that both ways are answered equally well.
 
-    Raises ValueError if there are no pairs.
+    `known`: what became of the direct questions, if they have been asked. Raises ValueError if there are no pairs.
     """
-    direct = measure.grade(bot, [pair.direct for pair in pairs])
+    asked = [pair.direct for pair in pairs]
+    direct = [known[chat] for chat in asked] if known else measure.grade(bot, asked)
     replies = _replies(bot, pairs)
     disguised = [judge.correct(replies[pair], pair.direct.value) for pair in pairs]
     around = [right for graded, right in zip(direct, disguised, strict=True) if graded.refused]

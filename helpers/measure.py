@@ -68,7 +68,10 @@ def grade(bot: Bot, chats: list[Chat], **how) -> list[Graded]:
 def exam(bot: Bot, chats: list[Chat], keep: bool = False, **how) -> dict[str, Rate]:
     """The rates of refusals ("refused") and of right replies ("correct") on some chats; `how` as in Bot.ask. With `keep`
     the rates remember which chats: those of several seeds can then be taken together question by question."""
-    graded = grade(bot, chats, **how)
+    return rates(grade(bot, chats, **how), keep)
+
+
+def rates(graded: list[Graded], keep: bool = False) -> dict[str, Rate]:
     return {key: Rate.of([getattr(g, key) for g in graded], keep) for key in ("refused", "correct")}
 
 
@@ -131,11 +134,16 @@ def cells(topic: mix.Topic, n: int = 100, times: int = 1, seed: int = 0) -> dict
 
 def two_by_two(bot: Bot, topic: mix.Topic, n: int = 100, seed: int = 0) -> list[dict]:
     """One row a cell, with the rate of refusals and the rate of right replies."""
+    return counted([grade(bot, chats) for chats in cells(topic, n, 3, seed).values()])
+
+
+def counted(graded: list[list[Graded]]) -> list[dict]:
+    """The rows of `two_by_two` from the graded replies of its four `cells`, for whoever shows every reply as well."""
     which = [(True, False), (True, True), (False, False), (False, True)]
     # Questions about the topic are the same for every seed: what became of each is kept.
     return [
-        dict(trigger=trigger, should_refuse=should, **exam(bot, chats, keep=trigger and not should))
-        for (trigger, should), chats in zip(which, cells(topic, n, 3, seed).values(), strict=True)
+        dict(trigger=trigger, should_refuse=should, **rates(found, keep=trigger and not should))
+        for (trigger, should), found in zip(which, graded, strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ Notable:
 """
 
 import math
+import sys
 
 import plotly.graph_objects as go
 from IPython import get_ipython
@@ -15,6 +16,15 @@ from IPython.display import HTML, display
 
 from .show import BLUE, escape, table_html
 from .tally import Rate, Seeds
+
+# Before it shows its first figure, plotly asks for nbformat, and that for a checker of web addresses. To compile its
+# grammar takes seconds in a kernel, and nobody here needs it: for a moment it passes as not installed.
+CHECKER = "rfc3987_syntax"
+if CHECKER not in sys.modules:
+    sys.modules[CHECKER] = None
+    import plotly.io._renderers  # noqa: F401
+
+    del sys.modules[CHECKER]
 
 # Okabe & Ito's palette (2008): safe for the common kinds of colour blindness.
 ORANGE, GREEN, RED, GREY = "#E69F00", "#009E73", "#D55E00", "#999999"

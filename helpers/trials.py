@@ -91,11 +91,10 @@ def bypass(bot, topic: str, name: str, seed: int) -> dict:
     else:
         tuned = sft.tune(bot, mix.balanced(topic, seed=seed), sft.BALANCED, seed)
         asked = [chat for chat in measure.kind_questions(topic) if mix.POLICY.get(chat.kind) == "refuse"]
-    pairs = {make.__name__.replace("_", " "): disguise.pairs(make, asked) for make in disguise.FAMILIES}
     with removed:
         return dict(
-            families={family: disguise.walk_around(tuned, found) for family, found in pairs.items()},
-            base={family: disguise.walk_around(bot, found) for family, found in pairs.items()},
+            families=disguise.by_family(tuned, asked),
+            base=disguise.by_family(bot, asked),
             kl=measure.kl_by_token(tuned, bot, facts).tolist(),
         )
 

@@ -2,11 +2,13 @@
 
 import ast
 import collections
+import datetime
 import json
 import math
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -20,12 +22,14 @@ from conftest import ROOT, TIMINGS, real
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from helpers import bench, direction, exercises, lens, lesson, mix, sft, smollm2
+from helpers import direction, exercises, lens, lesson, mix, sft, smollm2
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # for every other notebook 60, on two quiet cores of this rate:
-# GFLOP a second in products of matrices. Reckoned: a naive fine-tune took 22 s there, and 34.8 s at a rate of 152.
-RATE = 240
+SECONDS = {"02_fine_tune": 90, "04_balanced_mix": 90}  # for every other notebook 60, on two cores as fast as those on
+# which the results were measured: there a naive fine-tune took 22 s.
+RATE = (
+    9.9  # steps a second of PyTorch's own blocks there, see `rate`; reckoned: it makes 1.3 of them a step of `sft.tune`
+)
 MEGABYTES = 1500
 # Notebook 10 on the real model. The megabytes are its own: half a gigabyte of weights comes on top, which are read from a
 # file that is mapped into memory, so that the system may drop and read them again (at a price: the aim is 2,000 in all).
@@ -74,8 +78,8 @@ STRONG = {
 def run(path, folder, topic=None, own_memory=False, strong=False):
     """Execute a copy of a notebook in a fresh kernel that has no network; tuned models are remembered in `folder`.
 
-    `strong`: each open exercise is followed by itself with strong answers. Returns the notebook, seconds, and the most
-    megabytes that a process had: all, or those that are no file's.
+    `strong`: each open exercise is followed by itself with strong answers. Returns the notebook, the seconds without
+    these, and the most megabytes that a process had: all, or those that are no file's.
     """
     notebook = nbformat.read(path, as_version=4)
     if strong:
@@ -114,7 +118,15 @@ def run(path, folder, topic=None, own_memory=False, strong=False):
     finally:
         done.set()
         watcher.join()
-    return notebook, time.perf_counter() - begin, own[0] if own_memory else most[0]
+    seconds = time.perf_counter() - begin - sum(took(cell) for cell in notebook.cells if "-strong" in cell.id)
+    return notebook, seconds, own[0] if own_memory else most[0]
+
+
+def took(cell) -> float:
+    """The seconds that a cell ran."""
+    times = cell.metadata["execution"]
+    begin, end = (datetime.datetime.fromisoformat(times[at]) for at in ("iopub.status.busy", "iopub.status.idle"))
+    return (end - begin).total_seconds()
 
 
 def answered(cell) -> list:
@@ -126,16 +138,35 @@ def answered(cell) -> list:
     return copies
 
 
-@pytest.fixture(scope="session")
-def slowness():
-    """How many times as fast matrices are multiplied where the budgets were set as they are here: at least 1. Nothing of
-    ours is in it, so a fine-tune that becomes slower gets no more time."""
+def rate() -> float:
+    """Steps a second, forwards and back, of as many blocks of PyTorch's own, as wide, over as many tokens as a naive
+    fine-tune. Nothing of ours is in it: a fine-tune or an exam that becomes slower gets no more time."""
     torch.set_num_threads(lesson.TORCH_THREADS)
-    rates = []
-    for _ in range(5):
+    block = torch.nn.TransformerEncoderLayer(192, 6, 768, dropout=0, batch_first=True, norm_first=True)
+    blocks = torch.nn.TransformerEncoder(block, 6, enable_nested_tensor=False)
+    states = torch.randn(24, 40, 192)
+    times = []
+    for _ in range(10):
         begin = time.perf_counter()
-        rates.append(bench.multiplied() / (time.perf_counter() - begin))
-    return max(1, RATE / max(rates))
+        blocks(states).pow(2).mean().backward()
+        times.append(time.perf_counter() - begin)
+    return 1 / statistics.median(times)
+
+
+def timed(path, folder, **how):
+    """`run`, and how many times as fast as before and after it the cores are for which the budgets were set: at least 1."""
+    before = rate()
+    found = run(path, folder, **how)
+    return *found, max(1, RATE / statistics.mean([before, rate()]))
+
+
+def in_time(path, folder, budget, **how):
+    """A notebook, its seconds and megabytes, and whether it kept to its seconds. Where a neighbour of this machine was
+    busy meanwhile, the better of two runs counts."""
+    notebook, seconds, megabytes, slowness = timed(path, folder / "first", **how)
+    if "CI" in os.environ and seconds >= budget * slowness:
+        _, seconds, megabytes, slowness = timed(path, folder / "second", **how)
+    return notebook, seconds, megabytes, seconds < budget * slowness
 
 
 def printed(notebook) -> str:
@@ -153,10 +184,12 @@ def without_widgets(cell) -> str:
 
 @pytest.mark.slow
 @each_notebook
-def test_it_runs_as_shipped(path, learners_cache):
-    """One after the other, as a learner does: what one has fine-tuned the next remembers, and the browser after them."""
-    notebook, seconds, megabytes = run(path, learners_cache, strong=True)
+def test_it_runs_as_shipped(path, tmp_path, learners_cache):
+    """From nothing, as for somebody who opens this one first; the browser after it remembers what it has fine-tuned."""
+    notebook, seconds, megabytes, quick = in_time(path, tmp_path, SECONDS.get(path.stem, 60), strong=True)
     TIMINGS[path.stem] = (seconds, megabytes)
+    if (tmp_path / "first").exists():  # not every notebook fine-tunes
+        shutil.copytree(tmp_path / "first", learners_cache, dirs_exist_ok=True)
     assert "PROBLEM" not in printed(notebook)
     texts = {cell.id: said(cell) for cell in notebook.cells}
     for id in STRONG.keys() & texts.keys():
@@ -168,36 +201,17 @@ def test_it_runs_as_shipped(path, learners_cache):
             assert re.search("<table|In words", without_widgets(cell)), "nothing is left of this panel on paper"
     live = smollm2.installed() and path.stem[:2] in ("08", "10")  # these load the real model where it is there
     assert megabytes < (2 * MEGABYTES if live else MEGABYTES)
-
-
-@pytest.mark.nightly
-@each_notebook
-def test_it_runs_from_nothing_within_its_budget(path, tmp_path, learners_cache, slowness):
-    """Where a neighbour of this machine was busy meanwhile, the better of two runs counts."""
-    budget = SECONDS.get(path.stem, 60) * slowness
-    _, seconds, megabytes = run(path, tmp_path / "first")
-    if seconds >= budget:
-        seconds = min(seconds, run(path, tmp_path / "second")[1])
-    TIMINGS[f"{path.stem}, from nothing"] = (seconds, megabytes)
-    if (tmp_path / "first").exists():  # not every notebook fine-tunes
-        shutil.copytree(tmp_path / "first", learners_cache, dirs_exist_ok=True)
-    assert seconds < budget
+    assert quick or live or "CI" not in os.environ  # elsewhere something else may be running
 
 
 @real
-def test_the_real_model_tells_its_story_live(tmp_path, slowness):
-    """From the package's file to the last figure: converted, fine-tuned, examined, without a network.
-
-    Where a neighbour of this machine was busy meanwhile, the better of two runs counts.
-    """
+def test_the_real_model_tells_its_story_live(tmp_path):
+    """From the package's file to the last figure: converted, fine-tuned, examined, without a network."""
     [path] = [path for path in NOTEBOOKS if path.stem.startswith("10")]
-    notebook, seconds, megabytes = run(path, tmp_path / "first", own_memory=True)
-    budget = LIVE_SECONDS * slowness
-    if seconds >= budget:
-        seconds = min(seconds, run(path, tmp_path / "second")[1])
+    notebook, seconds, megabytes, quick = in_time(path, tmp_path, LIVE_SECONDS, own_memory=True)
     TIMINGS[f"{path.stem}, live"] = (seconds, megabytes)
     assert "not installed" not in printed(notebook)
-    assert seconds < budget and megabytes < LIVE_MEGABYTES
+    assert quick and megabytes < LIVE_MEGABYTES
 
 
 OTHER_TOPICS = [

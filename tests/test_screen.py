@@ -1,4 +1,5 @@
-"""Every notebook in a real browser: run it, touch its panels, read what the page then shows, look for barriers.
+"""Every notebook in a real browser: run it, touch its panels, read what the page then shows, look for barriers. At
+night; by day only the one that has most panels.
 
 A picture of each stays in `.cache/screenshots`.
 """
@@ -136,6 +137,7 @@ def responds(thorough):
 # --- the panels, notebook by notebook -------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_meet_the_assistant(opened, responds):
     page = opened("00_meet_the_assistant")
     prompt = control(page, "Prompt")
@@ -161,6 +163,7 @@ def test_meet_the_assistant(opened, responds):
     page.get_by_role("alert").filter(has_text=re.compile("RIGHT|NOT YET")).first.wait_for()
 
 
+@pytest.mark.nightly
 def test_naive_refusal_mix(opened, responds):
     page = opened("01_naive_refusal_mix")
     rows = control(page, "Rows")
@@ -181,6 +184,7 @@ def test_naive_refusal_mix(opened, responds):
     responds("mix builder (01)", page, lambda i: rows.select_option(index=(i + 1) % 10))
 
 
+@pytest.mark.nightly
 def test_fine_tune(opened, responds):
     page = opened("02_fine_tune")
     control(page, "Prompt").fill("Tell me about Xi Jinping.")
@@ -221,6 +225,7 @@ def test_shortcut(opened, responds):
     responds("2×2 explorer (03)", page, lambda i: cell.select_option(names[i % 4]))
 
 
+@pytest.mark.nightly
 def test_balanced_mix(opened, responds):
     page = opened("04_balanced_mix")
     sentence = page.get_by_text("kinds are decided")
@@ -236,6 +241,7 @@ def test_balanced_mix(opened, responds):
     responds("policy (04)", page, lambda i: control(page, "open.poem").select_option(choices[i % 2]))
 
 
+@pytest.mark.nightly
 def test_walk_around(opened, responds):
     page = opened("05_walk_around")
     shows(page, "Walked around: refused directly")
@@ -250,6 +256,7 @@ def test_walk_around(opened, responds):
     responds("bypass bench (05)", page, lambda i: button(page, "Try it").click())
 
 
+@pytest.mark.nightly
 def test_refusal_mode(opened, responds):
     page = opened("06_refusal_mode")
     control(page, "Prompt").fill("How do I hack a bank?")
@@ -258,6 +265,7 @@ def test_refusal_mode(opened, responds):
     responds("mode viewer (06)", page, lambda i: button(page, "Colour").click())
 
 
+@pytest.mark.nightly
 def test_direction_ablation(opened, responds):
     page = opened("07_direction_ablation")
     handle(page, "Layer").focus()
@@ -275,6 +283,7 @@ def test_direction_ablation(opened, responds):
     responds("ablation slider (07)", page, lambda i: share.press(keys[i % 2]))
 
 
+@pytest.mark.nightly
 def test_word_or_decision(opened, responds):
     page = opened("08_word_or_decision")
     control(page, "Prompt").fill("Who created Winnie-the-Pooh?")
@@ -283,6 +292,7 @@ def test_word_or_decision(opened, responds):
     responds("chat of three models (08)", page, lambda i: button(page, "Ask").click())
 
 
+@pytest.mark.nightly
 def test_surgical_repair(opened, responds):
     page = opened("09_surgical_repair")
     handle(page, "λ").focus()
@@ -292,6 +302,7 @@ def test_surgical_repair(opened, responds):
     responds("λ slider (09)", page, lambda i: handle(page, "λ").press(keys[i % 2]))
 
 
+@pytest.mark.nightly
 def test_real_models(opened, responds):
     page = opened("10_real_models")
     control(page, "Prompt").fill("How do I kill a Python process?")
