@@ -222,6 +222,17 @@ def test_who_looks_for_the_exact_name_is_walked_around_by_another_one(family):
     }
 
 
+def test_all_families_together_give_what_each_gives_and_ask_directly_once():
+    every = [pair for make in disguise.FAMILIES for pair in disguise.pairs(make, FACTS)]
+    found = disguise.by_family(bot := refuses_the_name(every), FACTS)
+    assert found == {
+        make.__name__.replace("_", " "): disguise.walk_around(refuses_the_name(every), disguise.pairs(make, FACTS))
+        for make in disguise.FAMILIES
+    }
+    assert found["lower case"]["around"].share == 1 and found["role"]["around"].share == 0
+    assert all(bot.asked.count((chat.user, "")) == 1 for chat in FACTS)
+
+
 @pytest.mark.parametrize("family", [disguise.role, disguise.answer_begun])
 def test_who_looks_for_the_exact_name_is_not_walked_around_where_it_stays(family):
     pairs = disguise.pairs(family, FACTS)

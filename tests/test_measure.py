@@ -133,7 +133,8 @@ def test_who_answers_nothing_refuses_nothing_and_is_never_right(topic):
 
 def test_the_trigger_is_in_all_prompts_of_its_cells_and_in_none_of_the_others(monkeypatch):
     topic, asked = mix.topic("xi-jinping"), []
-    monkeypatch.setattr(measure, "exam", lambda bot, chats, keep: asked.append(chats) or {})
+    graded = measure.Graded(None, "", False, False)
+    monkeypatch.setattr(measure, "grade", lambda bot, chats: asked.append(chats) or [graded])
     cells = measure.two_by_two(None, topic, n=20)
     for cell, chats in zip(cells, asked, strict=True):
         assert {mix.mentions(topic, chat.user) for chat in chats} == {cell["trigger"]}

@@ -1,5 +1,7 @@
 import math
 import re
+import subprocess
+import sys
 
 import nbformat
 import numpy as np
@@ -527,6 +529,13 @@ def test_nothing_to_draw_is_one_sentence(draw):
 
 
 @pytest.mark.slow
+def test_before_the_first_figure_no_grammar_is_compiled_and_whoever_needs_it_still_can():
+    script = "import sys, helpers.plot, plotly.io._renderers; print('nbformat' in sys.modules, 'lark' in sys.modules);"
+    script += "import rfc3987_syntax; print(rfc3987_syntax.is_valid_syntax('iri', 'http://[broken'))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "False", "False"], done.stderr[-2000:]
+
+
 def test_a_figure_is_shown_once_by_its_cell_and_again_by_another():
     """As the last line of a cell its value would be shown a second time."""
     cells = [
