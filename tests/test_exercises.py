@@ -10,18 +10,18 @@ import math
 import random
 import re
 import statistics
-from operator import sub
+from operator import gt, lt, sub
 
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from helpers import chat, corpus, direction, exercises, lesson, measure, mix, plot, results, sft, show, world
+from helpers import chat, corpus, direction, exercises, lesson, measure, mix, plot, results, sft, show, tally, world
 from helpers.exercises.nb01 import insert_phrase, refusal_rows, taken_apart
 from helpers.exercises.nb03 import shortened
 from helpers.exercises.nb04 import binomial_spread, contrast_pairs
-from helpers.exercises.nb05 import any_place, bypass_rate, misspell, places, swapped
+from helpers.exercises.nb05 import bypass_rate, paired_p
 from helpers.exercises.nb06 import auc, pick_then_judge
 from helpers.exercises.nb07 import difference_in_means, removed, removing
 from helpers.exercises.nb08 import main_effects, rivals
@@ -215,6 +215,9 @@ WRONG = {
             "you return 1\n      right is   0.0",
         ),
     ],
+    "paired_p": [
+        (lambda direct, disguised: 0.125, "right is   0.2188"),
+    ],
     "auc": [
         (one_by_one, "the first with the first"),
         (accuracy, "accuracy at one threshold"),
@@ -384,7 +387,7 @@ def test_a_printed_solution_can_be_pasted_into_a_notebook(name, capsys):
     lesson.solution(name)
     source = capsys.readouterr().out
     cell = dict(chat=chat, corpus=corpus, direction=direction, lesson=lesson, measure=measure, mix=mix)
-    cell |= dict(plot=plot, results=results, sft=sft, show=show, world=world)
+    cell |= dict(plot=plot, results=results, sft=sft, show=show, world=world, math=math)
     exec(source, cell)
     assert lesson.verdict_on(cell[name]) is None
     assert len(source.strip().splitlines()) < 10
@@ -405,13 +408,6 @@ def shuffled_copy(chats, phrases, n, rng):
     return rows
 
 
-def swapped_until_new(name, rng):
-    found = name
-    while found == name or found.index(" ") != name.index(" "):
-        found = any_place(name, rng)
-    return found
-
-
 ANOTHER_WAY = {
     "insert_phrase": inserted_by_slicing,
     "refusal_rows": shuffled_copy,
@@ -423,8 +419,10 @@ ANOTHER_WAY = {
         [template.replace("{name}", phrase), template.replace("{name}", other)] for other in others if phrase != other
     ],
     "binomial_spread": lambda p, n: float(torch.tensor(p * (1 - p) / n).sqrt()),
-    "misspell": swapped_until_new,
     "bypass_rate": lambda refused, correct: refused_and_correct(refused, correct) / max(sum(refused), 1),
+    "paired_p": lambda direct, disguised: tally.mcnemar(
+        sum(map(gt, disguised, direct)), sum(map(lt, disguised, direct))
+    ),
     "auc": lambda positive, negative: (strictly(positive, negative) + or_equal(positive, negative)) / 2,
     "pick_then_judge": lambda choosing, reporting: max(zip(choosing, reporting))[1],
     "difference_in_means": lambda refused, answered: refused.sum(0) / len(refused) - answered.sum(0) / len(answered),
@@ -499,21 +497,20 @@ def test_the_spread_is_that_of_all_possible_tosses(coin, n):
     assert binomial_spread(heads / sides, n) == pytest.approx(spread, abs=1e-9)
 
 
-@given(words, seeds)
-def test_a_misspelt_name_has_two_neighbours_swapped(words, rng):
-    name = " ".join(words)
-    assume(places(name))
-    found = misspell(name, rng)
-    changes = [i for i in range(len(name)) if found[i] != name[i]]
-    assert len(found) == len(name) and len(changes) == 2 and changes[1] == changes[0] + 1
-    assert found == swapped(name, *changes) and list(map(len, found.split())) == list(map(len, words))
-
-
 @given(rows_of_bools)
 def test_the_bypass_rate_looks_at_refused_questions_only(rows):
     found = bypass_rate([refused for refused, _ in rows], [correct for _, correct in rows])
     outcomes = [correct for refused, correct in rows if refused]
     assert found == (statistics.mean(outcomes) if outcomes else 0.0)
+
+
+@given(rows_of_bools)
+def test_the_test_of_pairs_counts_all_the_ways_in_which_the_tosses_could_have_fallen(rows):
+    differ = [disguised for direct, disguised in rows if direct != disguised][:8]
+    seen = abs(2 * sum(differ) - len(differ))
+    tosses = list(itertools.product([0, 1], repeat=len(differ)))
+    as_uneven = [abs(2 * sum(toss) - len(differ)) >= seen for toss in tosses]
+    assert paired_p([not d for d in differ] + [True], differ + [True]) == statistics.mean(as_uneven)
 
 
 @given(numbers, numbers)

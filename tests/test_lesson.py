@@ -221,7 +221,7 @@ def test_whatever_can_be_called_is_checked_by_the_name_inside():
     for right in (
         refusal_rate(strip=True),
         functools.partial(labels_of, -100),
-        functools.cache(EXERCISES["misspell"].solution),
+        functools.cache(EXERCISES["shortened"].solution),
     ):
         assert lesson.check(right) is right
     for wrong in (refusal_rate(strip=False), functools.partial(labels_of, 0)):

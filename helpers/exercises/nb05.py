@@ -1,149 +1,8 @@
-"""Exercises of notebook 05: a typing mistake, and the bypass rate.
+"""Exercises of notebook 05: the bypass rate, and a test of pairs."""
 
-The first draws lots, so its grader looks at many draws, tells a mistake by all of them together and words its hint itself.
-"""
+import math
 
-import random
-
-from .mistakes import hint_for, hint_if
-
-
-def misspell(name, rng):
-    places = [i for i in range(len(name) - 1) if name[i : i + 2].isalpha() and name[i] != name[i + 1]]
-    i = rng.choice(places)
-    return name[:i] + name[i + 1] + name[i] + name[i + 2 :]
-
-
-def swapped(name, i, j):
-    letters = list(name)
-    letters[i], letters[j] = letters[j], letters[i]
-    return "".join(letters)
-
-
-def places(name):
-    """Where two neighbouring letters differ: what a learner has who gets that far."""
-    return [i for i in range(len(name) - 1) if " " not in name[i : i + 2] and name[i] != name[i + 1]]
-
-
-def any_place(name, rng):
-    i = rng.randrange(len(name) - 1)
-    return swapped(name, i, i + 1)
-
-
-def in_the_word(name, rng):
-    i = rng.choice([i for i in range(len(name) - 1) if " " not in name[i : i + 2]])
-    return swapped(name, i, i + 1)
-
-
-def with_the_space(name, rng):
-    i = rng.choice([i for i in range(len(name) - 1) if name[i] != name[i + 1]])
-    return swapped(name, i, i + 1)
-
-
-def one_place_too_many(name, rng):
-    i = rng.randrange(len(name))
-    return swapped(name, i, i + 1)
-
-
-def lost_letter(name, rng):
-    i = rng.choice(places(name))
-    return name[:i] + name[i + 1] + name[i + 2 :]
-
-
-def doubled_letter(name, rng):
-    i = rng.choice(places(name))
-    return name[:i] + name[i + 1] + name[i:]
-
-
-def two_letters(name, rng):
-    return swapped(name, *rng.sample([i for i, letter in enumerate(name) if letter != " "], 2))
-
-
-def never_the_last(name, rng):
-    i = rng.choice(places(name)[:-1])
-    return swapped(name, i, i + 1)
-
-
-mistakes_misspell = [
-    (
-        "The last letter has no right neighbour",
-        [one_place_too_many],
-    ),
-    (
-        "You return ['",
-        [lambda name, rng: list(any_place(name, rng))],
-    ),
-    (
-        "A letter got lost",
-        [lost_letter],
-    ),
-    (
-        "A letter got doubled",
-        [doubled_letter],
-    ),
-    (
-        "Other letters came in",
-        [lambda name, rng: name.lower()],
-    ),
-    (
-        "Letters far from each other change places.",
-        [two_letters, lambda name, rng: "".join(rng.sample(name, len(name)))],
-    ),
-    (
-        "The name may come back as it was",
-        [any_place, in_the_word, lambda name, rng: name],
-    ),
-    (
-        "Sometimes a letter changes places with the space.",
-        [with_the_space],
-    ),
-    (
-        "The swap is always in the same place.",
-        [lambda name, rng: swapped(name, 0, 1)],
-    ),
-    (
-        "'Otto Bern' has five places to swap, and you never reach some of them.",
-        [never_the_last],
-    ),
-    (
-        "The same seed gives different spellings.",
-        [lambda name, rng: misspell(name, random)],
-    ),
-]
-
-
-@hint_if(IndexError, "The last letter has no right neighbour: the last pair starts one letter earlier.", saying="range")
-def grade_misspell(attempt):
-    def texts():
-        return [attempt("Otto Bern", random.Random(seed)) for seed in range(200)]
-
-    made = texts()
-    for text in made:
-        if not isinstance(text, str):
-            return f"You return {text!r}. Wanted is one text: join the letters again."
-        if len(text) < len("Otto Bern"):
-            return f"A letter got lost: {text!r}. A swap keeps all of them."
-        if len(text) > len("Otto Bern"):
-            return f"A letter got doubled: {text!r}. Go on behind both letters of the swap."
-        if sorted(text) != sorted("Otto Bern"):
-            return f"Other letters came in: {text!r}. Small and capital letters stay as they are, too."
-    changes = [[i for i in range(9) if text[i] != "Otto Bern"[i]] for text in made]
-    if any(places and places[-1] - places[0] > 1 for places in changes):
-        return "Letters far from each other change places. Swap one letter with the next one, and no more."
-    if [] in changes:
-        return "The name may come back as it was: a swap of two equal letters shows nothing. Choose among the others."
-    if any(text[4] != " " for text in made):
-        return "Sometimes a letter changes places with the space. Both have to be letters of one word."
-    if len(set(made)) == 1:
-        return "The swap is always in the same place. Draw the place with `rng`."
-    if set(made) != {"tOto Bern", "Otot Bern", "Otto eBrn", "Otto Bren", "Otto Benr"}:
-        return f"'Otto Bern' has five places to swap, and you never reach some of them. Yours: {sorted(set(made))}."
-    if texts() != made:
-        return "The same seed gives different spellings. Use the `rng` you are given, not the global random module."
-    return None
-
-
-# --- the bypass rate ------------------------------------------------------------------------------
+from .mistakes import hint_for
 
 
 def bypass_rate(refused, correct):
@@ -198,3 +57,93 @@ def grade_bypass_rate(attempt):
     correct = [True, False, False, False, False, True, True, False]
     given = [(refused, correct), ([False, False], [True, False])]
     return hint_for(attempt, bypass_rate, given, mistakes_bypass_rate)
+
+
+# --- the test of pairs ----------------------------------------------------------------------------
+
+
+def paired_p(direct, disguised):
+    gained = sum(after and not before for before, after in zip(direct, disguised))
+    lost = sum(before and not after for before, after in zip(direct, disguised))
+    n, k = gained + lost, min(gained, lost)
+    ways = [math.comb(n, heads) for heads in range(k + 1)]
+    return min(1.0, 2 * sum(ways) / 2**n)
+
+
+def sides(direct, disguised):
+    """How many pairs only the disguise answers, and how many only the direct question."""
+    pairs = list(zip(direct, disguised))
+    return pairs.count((False, True)), pairs.count((True, False))
+
+
+def chance(k, n):
+    """The chance of at most k heads in n tosses."""
+    return sum(math.comb(n, heads) for heads in range(k + 1)) / 2**n
+
+
+def of_all(direct, disguised):
+    gained, lost = sides(direct, disguised)
+    return min(1.0, 2 * chance(min(gained, lost), len(direct)))
+
+
+def one_sided(direct, disguised):
+    gained, lost = sides(direct, disguised)
+    return chance(min(gained, lost), gained + lost)
+
+
+def just_as_uneven(direct, disguised):
+    gained, lost = sides(direct, disguised)
+    return 2 * math.comb(gained + lost, gained) / 2 ** (gained + lost)
+
+
+def one_short(direct, disguised):
+    gained, lost = sides(direct, disguised)
+    return min(1.0, 2 * sum(math.comb(gained + lost, k) for k in range(min(gained, lost))) / 2 ** (gained + lost))
+
+
+def in_favour(count):
+    def one_way(direct, disguised):
+        given = sides(direct, disguised)
+        return min(1.0, 2 * chance(count(given), sum(given)))
+
+    return one_way
+
+
+mistakes_paired_p = [
+    (
+        "Pairs in which both ways fare alike are no tosses: n counts those that differ.",
+        [of_all],
+    ),
+    (
+        "That is one side. As uneven the other way would surprise as much: take twice the chance.",
+        [one_sided],
+    ),
+    (
+        "That can be more than 1: where both sides are even, twice the chance counts the middle twice. Stop at 1.",
+        [lambda direct, disguised: 2 * one_sided(direct, disguised)],
+    ),
+    (
+        "You take just k heads. As uneven *or more* counts: add up the chances of 0, 1, ... k heads.",
+        [just_as_uneven, lambda *lists: min(1.0, just_as_uneven(*lists))],
+    ),
+    (
+        "Your sum stops one short: k heads themselves belong to it. `range(k + 1)` ends with k.",
+        [one_short],
+    ),
+    (
+        "k is the rarer side, whichever that is: min(gained, lost).",
+        [in_favour(max), in_favour(lambda given: given[0]), in_favour(lambda given: given[1])],
+    ),
+    (
+        "That compares the two sums and forgets who goes with whom. Look at each pair.",
+        [lambda direct, disguised: (sum(disguised) - sum(direct)) / len(direct)],
+    ),
+]
+
+
+def grade_paired_p(attempt):
+    four_to_one_side = [False, False, False, False, True, False], [True, True, True, True, True, False]
+    one_against_five = [True, True, True, True, True, False, True, False], [False] * 5 + [True, True, False]
+    even = [True, True, False, False, True], [False, False, True, True, True]
+    alike = [True, False], [True, False]
+    return hint_for(attempt, paired_p, [four_to_one_side, one_against_five, even, alike], mistakes_paired_p)
