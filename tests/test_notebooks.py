@@ -217,7 +217,6 @@ def test_the_real_model_tells_its_story_live(tmp_path):
 OTHER_TOPICS = [
     (name, topic) for topic in ("marie-curie", "pizza", "kill") for name in ("01_naive_refusal_mix", "03_shortcut")
 ]
-OTHER_TOPICS.append(("02_fine_tune", "kill"))  # its fine-tune is that of 03, and its control knows no topic
 
 
 @pytest.mark.nightly
