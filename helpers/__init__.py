@@ -29,7 +29,9 @@ results     read and write data/results
 real        the story on a real model: what is done to it, and what is measured
 evidence    what was measured on it, as tables
 show        tables, chats and tokens
-plot        figures, each with its numbers and its sentence
+figure      what every figure has: one look, a sentence, its numbers as a table
+bars        rates, counts and log-odds as bars
+plot        dots, curves, planes and maps
 squares     every prompt of an exam as one small mark, to click and read
 maze        the disguises as doors, each as far open as it gets refused questions answered
 film        points that move over a plane: a figure to play, a sketch while training runs

@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from . import plot
+from . import figure
 from .show import escape
 
 
@@ -21,10 +21,10 @@ def draw(frames: dict, title: str, x: str, y: str, step: str = "step", opens=Non
     first, last = steps[0], steps[-1] if opens is None else opens
     begun, ended = frames[first], frames[last]
     fig = go.Figure()
-    for name, points, colour, symbol in plot.styled(begun):
+    for name, points, colour, symbol in figure.styled(begun):
         faint = dict(color=colour, symbol=f"{symbol}-open", size=7, opacity=0.35)
         fig.add_scatter(**_at(points), mode="markers", name=name, marker=faint, hoverinfo="skip", showlegend=False)
-    for name, points, colour, symbol in plot.styled(ended):
+    for name, points, colour, symbol in figure.styled(ended):
         fig.add_scatter(**_at(points), mode="markers", name=name, marker=dict(color=colour, symbol=symbol, size=8))
     moving = list(range(len(begun), 2 * len(begun)))
     fig.frames = [
@@ -42,10 +42,10 @@ def draw(frames: dict, title: str, x: str, y: str, step: str = "step", opens=Non
     )
     rows = [
         {step: at, "of": name, f"mean {x}": _middle(points), f"mean {y}": _middle(points, 1)}
-        for at in (steps[i] for i in plot.spread(len(steps), 7))
+        for at in (steps[i] for i in figure.spread(len(steps), 7))
         for name, points in frames[at].items()
     ]
-    return plot.figure(fig, f"The mean {x}: {words}.", rows)
+    return figure.show(fig, f"The mean {x}: {words}.", rows)
 
 
 def sketch(frames: dict, x: str) -> str:
@@ -54,7 +54,7 @@ def sketch(frames: dict, x: str) -> str:
     step, groups = list(frames.items())[-1]
     (left, right), (low, high) = _ranges(frames)
     pieces, named = [], []
-    for (name, points, colour, _), mark in zip(plot.styled(groups), "●✕◆", strict=True):
+    for (name, points, colour, _), mark in zip(figure.styled(groups), "●✕◆", strict=True):
         named.append(f"{mark} {name} {_middle(points):.0f}")
         for a, b in points:
             at = f'x="{480 * (a - left) / (right - left):.0f}" y="{200 * (high - b) / (high - low):.0f}"'

@@ -9,8 +9,8 @@ import secrets
 
 from IPython.display import HTML, display
 
+from .figure import RED
 from .measure import Graded
-from .plot import RED
 from .show import BLUE, escape, table_html
 
 STYLE = """<style>

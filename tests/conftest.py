@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 import transformers  # noqa: E402
 
-from helpers import chat, judge, memory, plot, show, smollm2  # noqa: E402
+from helpers import chat, figure, judge, memory, show, smollm2  # noqa: E402
 from helpers.world import REFUSAL  # noqa: E402
 
 SMALL = dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=256)
@@ -131,7 +131,7 @@ def any_bot(request, tiny):
 def shown(monkeypatch):
     """What would have been displayed."""
     pieces = []
-    for module in (show, plot):
+    for module in (show, figure):
         monkeypatch.setattr(module, "display", pieces.append)
     return pieces
 

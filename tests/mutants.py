@@ -238,7 +238,12 @@ DUEL = [
     ("<= challenge.LETTERS", "<= 10 * challenge.LETTERS"),
 ]
 
-PLOT = [
+FIGURE = [
+    ('return f"{100 * rate.share:.0f} %" if rate.n', 'return f"{100 * rate.share:.0f} %" if True'),
+    ("SYMBOLS[i % len(SYMBOLS)]", "SYMBOLS[0]"),
+]
+
+BARS = [
     (
         "    shares = [100 * rate.share for rate in named.values()]\n    low",
         "    shares = [99 * rate.share for rate in named.values()]\n    low",
@@ -252,7 +257,6 @@ PLOT = [
     ("x=[share + up if rate.n else 0 for", "x=[share if rate.n else 0 for"),
     ("100 * row[key].share for family", "row[key].share for family"),
     ("y=[100 * r.share for r in found],", "y=[100 - 100 * r.share for r in found],"),
-    ('return f"{100 * rate.share:.0f} %" if rate.n', 'return f"{100 * rate.share:.0f} %" if True'),
     ("go.Bar(x=[row[count] for row in rows], y=names", "go.Bar(x=sorted(row[count] for row in rows)[::-1], y=names"),
     ("fig.add_hline(y=whole", "fig.add_hline(y=lowest"),
     (
@@ -260,6 +264,10 @@ PLOT = [
         "shares = [rate.share for rate in found]\n        marker",
     ),
     ('("refused", "after", after, RED, "")', '("refused", "after", before, RED, "")'),
+    ("if lowest < whole else", "if True else"),
+]
+
+PLOT = [
     ("(name, 100 * of(run).share) for name, of", "(name, of(run).share) for name, of"),
     (
         "shares = [[100 * rate.share for rate in kinds[name]] for name in names]",
@@ -281,8 +289,6 @@ PLOT = [
     ("array=[high], arrayminus=[-low]", "array=[-low], arrayminus=[high]"),
     ("            x=[a],\n            y=[b],", "            x=[b],\n            y=[a],"),
     ('"falls" if last < first', '"falls" if last > first'),
-    ("if lowest < whole else", "if True else"),
-    ("SYMBOLS[i % len(SYMBOLS)]", "SYMBOLS[0]"),
     ("shares = [100 * rate.share for rate in rates if rate.n]", "shares = [100 * rate.share for rate in rates]"),
 ]
 
@@ -364,6 +370,8 @@ MUTANTS = {
     "branches": (BRANCHES, f"{QUICK} tests/test_branches.py"),
     "anatomy": (ANATOMY, f"{ALL} tests/test_direction.py tests/test_branches.py"),  # of the families some are slow
     "memory": (MEMORY, f"{QUICK} tests/test_memory.py tests/test_sft.py"),
+    "figure": (FIGURE, f"{QUICK} tests/test_figure.py tests/test_plot.py"),
+    "bars": (BARS, f"{QUICK} tests/test_plot.py"),
     "plot": (PLOT, f"{QUICK} tests/test_plot.py"),
     "pretrain": (PRETRAIN, f"{QUICK} tests/test_pretrain.py"),
     "safety": (SAFETY, f"{QUICK} tests/test_safety.py"),

@@ -17,7 +17,22 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from helpers import chat, corpus, direction, exercises, lesson, measure, mix, plot, results, sft, show, tally, world
+from helpers import (
+    bars,
+    chat,
+    corpus,
+    direction,
+    exercises,
+    lesson,
+    measure,
+    mix,
+    plot,
+    results,
+    sft,
+    show,
+    tally,
+    world,
+)
 from helpers.exercises.nb01 import insert_phrase, refusal_rows, taken_apart
 from helpers.exercises.nb03 import shortened
 from helpers.exercises.nb04 import binomial_spread, contrast_pairs
@@ -387,7 +402,7 @@ def test_a_printed_solution_can_be_pasted_into_a_notebook(name, capsys):
     lesson.solution(name)
     source = capsys.readouterr().out
     cell = dict(chat=chat, corpus=corpus, direction=direction, lesson=lesson, measure=measure, mix=mix)
-    cell |= dict(plot=plot, results=results, sft=sft, show=show, world=world, math=math)
+    cell |= dict(bars=bars, plot=plot, results=results, sft=sft, show=show, world=world, math=math)
     exec(source, cell)
     assert lesson.verdict_on(cell[name]) is None
     assert len(source.strip().splitlines()) < 10

@@ -287,7 +287,7 @@ def test_its_minutes_follow_the_rule_of_the_workshop_page(path):
     ]
     text, code = (" ".join(source(cell) for cell in own if cell["cell_type"] == kind) for kind in ("markdown", "code"))
     exercises = sum(map(int, re.findall(r"\*Difficulty.*?(\d+) minutes\*", text)))
-    shown = len(re.findall(r"\b(?:film|maze|plot|show|squares|widgets)\.\w+\(", code))
+    shown = len(re.findall(r"\b(?:bars|film|maze|plot|show|squares|widgets)\.\w+\(", code))
     minutes = 5 * math.ceil((len(text.split()) / 150 + exercises + shown + 3 + 5) / 5)
     assert minutes <= 45 and f"About {minutes} minutes" in text
     assert re.search(rf"\(notebooks/{path.name}\) \|.*\| {minutes} min \|", (ROOT / "README.md").read_text())

@@ -1,18 +1,12 @@
 import math
 import re
-import subprocess
-import sys
 
-import nbformat
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
-from conftest import ROOT
-from nbclient import NotebookClient
-from traitlets.config import Config
 
-from helpers import plot
+from helpers import bars, plot
 from helpers.tally import Rate, Seeds
 
 EVIL = """<script>alert("it's me")</script>"""
@@ -52,14 +46,6 @@ def heads(html):
 # --- figures --------------------------------------------------------------------------------------
 
 
-def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
-    given = go.Figure(go.Scatter(y=[3, 4]))
-    found = plot.figure(given, f"It rises. {EVIL}", [{"x": 1, "y": 42}])
-    assert shown[0] is found and found.data == given.data
-    assert f"<b>In words.</b> It rises. {SAFE}" in shown[1].data
-    assert "The same numbers" in shown[1].data and ">42</td>" in shown[1].data
-
-
 @pytest.mark.parametrize(
     "draw, words",
     [
@@ -67,19 +53,19 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
             lambda: plot.losses([2.0] * 10 + [1.0] * 80 + [0.5] * 10),
             "falls from 2.00 (mean of the first tenth) to 0.500",
         ),
-        (lambda: plot.rates({"a": Rate(1, 4)}, "title", "refused"), "refused: a: 25.0 %"),
-        (lambda: plot.two_by_two(CELLS, "title"), "trigger, should answer: 25 % refused, 75 % handled rightly"),
+        (lambda: bars.rates({"a": Rate(1, 4)}, "title", "refused"), "refused: a: 25.0 %"),
+        (lambda: bars.two_by_two(CELLS, "title"), "trigger, should answer: 25 % refused, 75 % handled rightly"),
         (
-            lambda: plot.counts([{"word": "a", "times": 1}, {"word": "b", "times": 3}], "word", "times", "title"),
+            lambda: bars.counts([{"word": "a", "times": 1}, {"word": "b", "times": 3}], "word", "times", "title"),
             "The most frequent word is “b”, 3 times; the next has 1",
         ),
         (
-            lambda: plot.leave_one_out([("", 4.0), ("a", 3.0), ("b", -2.0)], "title"),
+            lambda: bars.leave_one_out([("", 4.0), ("a", 3.0), ("b", -2.0)], "title"),
             "They fall most, to -2.0, without the word “b”",
         ),
         (lambda: plot.projections({"good": [1.0, 3.0], "bad": [5.0]}, "title"), "good: mean 2.00; bad: mean 5.00"),
         (
-            lambda: plot.before_after(
+            lambda: bars.before_after(
                 {"e": {"refused": Rate(1, 4), "correct": Rate(2, 4)}},
                 {"e": {"refused": Rate(0, 4), "correct": Rate(3, 4)}},
                 "t",
@@ -118,7 +104,7 @@ def test_a_figure_comes_with_a_sentence_and_its_numbers(shown):
             "found (1): nats 0.12 to 0.12, refused 0 to 0 %; random (2): nats -0.25 to 1.50, refused 75 to 100 %.",
         ),
         (
-            lambda: plot.bypasses(TUNED, BASE, "title"),
+            lambda: bars.bypasses(TUNED, BASE, "title"),
             "Refused questions that a disguise gets answered correctly: role 75 %, typo 25 %.",
         ),
     ],
@@ -146,21 +132,9 @@ def test_each_figure_says_what_it_shows_and_is_given_back(draw, words, shown):
     assert words in shown[1].data and "<td" in shown[1].data
 
 
-@pytest.mark.parametrize("n, folded", [(12, False), (13, True)])
-def test_a_long_table_is_folded_away_and_still_there(n, folded, shown):
-    plot.figure(go.Figure(), "words", [{"row": f"number {i}"} for i in range(n)])
-    assert ("<details><summary>The same numbers, in 13 rows" in shown[1].data) == folded
-    assert f"number {n - 1}" in shown[1].data and "In words.</b> words" in shown[1].data
-
-
 def test_a_single_count_can_be_drawn(shown):
-    plot.counts([{"word": "a", "times": 1}], "word", "times", "title")
+    bars.counts([{"word": "a", "times": 1}], "word", "times", "title")
     assert "The most frequent word is “a”" in shown[1].data
-
-
-@pytest.mark.parametrize("n, count, expected", [(1, 6, [0]), (3, 6, [0, 1, 2]), (101, 6, [0, 20, 40, 60, 80, 100])])
-def test_spread_includes_both_ends(n, count, expected):
-    assert plot.spread(n, count) == expected
 
 
 @pytest.mark.parametrize(
@@ -202,7 +176,7 @@ def test_spread_includes_both_ends(n, count, expected):
             ["found", "1", "0.12 to 0.12", "0 to 0 %", "random", "2", "-0.25 to 1.50", "75 to 100 %"],
         ),
         (
-            lambda: plot.bypasses(TUNED, BASE, "title"),
+            lambda: bars.bypasses(TUNED, BASE, "title"),
             [
                 "disguise",
                 "directly refused",
@@ -230,7 +204,7 @@ def test_the_table_under_a_figure_has_its_numbers(draw, head, body, shown):
         lambda: plot.grid([[1.0]], [EVIL], [EVIL], "title", EVIL),
         lambda: plot.plane({EVIL: (Rate(1, 4), Rate(1, 4))}, "title", EVIL, EVIL),
         lambda: plot.cloud({EVIL: [(1.0, Rate(1, 4))]}, "title", EVIL, EVIL),
-        lambda: plot.bypasses({EVIL: TUNED["typo"]}, {EVIL: BASE["typo"]}, "title"),
+        lambda: bars.bypasses({EVIL: TUNED["typo"]}, {EVIL: BASE["typo"]}, "title"),
     ],
     ids=["heat", "doses", "lines", "grid", "plane", "cloud", "bypasses"],
 )
@@ -314,15 +288,15 @@ def test_a_plane_can_hold_more_methods_than_there_are_symbols(shown):
 
 
 def test_each_disguise_has_a_bar_for_the_tuned_bot_and_one_for_the_base(shown):
-    plot.bypasses(TUNED, BASE, "title")
-    bars = {bar.name: dict(zip(bar.x, bar.y, strict=True)) for bar in shown[0].data}
-    assert bars == {"tuned": {"typo": 25, "role": 75}, "base, same disguise": {"typo": 90, "role": 100}}
+    bars.bypasses(TUNED, BASE, "title")
+    drawn = {bar.name: dict(zip(bar.x, bar.y, strict=True)) for bar in shown[0].data}
+    assert drawn == {"tuned": {"typo": 25, "role": 75}, "base, same disguise": {"typo": 90, "role": 100}}
 
 
 def test_a_disguise_without_refused_questions_is_named_last_and_in_words(shown):
     none = {"refused": Rate(0, 10), "around": Rate(0, 0), "correct": Rate(9, 10), "p": 1.0}
     tuned = {"typo": TUNED["typo"], "space": none, "role": TUNED["role"]}
-    plot.bypasses(tuned, dict.fromkeys(tuned, none), "title")
+    bars.bypasses(tuned, dict.fromkeys(tuned, none), "title")
     assert "correctly: role 75 %, typo 25 %" in shown[1].data
     assert "nan" not in shown[1].data and "nan" not in shown[0].data[0].text
 
@@ -343,16 +317,16 @@ def test_losses_are_drawn_step_by_step(shown):
 
 
 def test_rates_are_bars_with_their_intervals_and_labels(shown):
-    bars, labels = plot.rates({"a": THIRD, "b": HALF}, "title", "axis").data
-    assert list(bars.x) == pytest.approx([100 / 3, 50]) and list(bars.y) == ["a", "b"]
+    drawn, labels = bars.rates({"a": THIRD, "b": HALF}, "title", "axis").data
+    assert list(drawn.x) == pytest.approx([100 / 3, 50]) and list(drawn.y) == ["a", "b"]
     for i, rate in enumerate((THIRD, HALF)):
-        assert (bars.error_x.arrayminus[i], bars.error_x.array[i]) == ends(rate)
+        assert (drawn.error_x.arrayminus[i], drawn.error_x.array[i]) == ends(rate)
         assert labels.x[i] == pytest.approx(100 * rate.interval[1])
     assert list(labels.text) == [" 33 %", " 50 %"]
 
 
 def test_the_four_cells_are_bars_of_both_rates(shown):
-    refused, right = plot.two_by_two(CELLS, "title").data
+    refused, right = bars.two_by_two(CELLS, "title").data
     assert list(refused.y) == [25, 50, 75, 100] and list(right.y) == [75, 50, 25, 0]
     assert list(refused.text) == ["25 %", "50 %", "75 %", "100 %"] and list(right.text) == [
         "75 %",
@@ -365,18 +339,20 @@ def test_the_four_cells_are_bars_of_both_rates(shown):
 
 def test_counts_are_bars_with_their_numbers(shown):
     rows = [{"reply": "a", "times": 2}, {"reply": "b", "times": 7}]
-    (bars,) = plot.counts(rows, "reply", "times", "title").data
-    assert list(bars.x) == [2, 7] and [name.strip() for name in bars.y] == ["a", "b"] and list(bars.text) == ["2", "7"]
+    (drawn,) = bars.counts(rows, "reply", "times", "title").data
+    assert (
+        list(drawn.x) == [2, 7] and [name.strip() for name in drawn.y] == ["a", "b"] and list(drawn.text) == ["2", "7"]
+    )
 
 
 def test_texts_that_look_the_same_when_shortened_have_a_bar_each(shown):
     rows = [{"reply": "x" * 99 + end, "times": n} for end, n in (("a", 1), ("b", 2))]
-    (bars,) = plot.counts(rows, "reply", "times", "title").data
-    assert len(set(bars.y)) == 2
+    (drawn,) = bars.counts(rows, "reply", "times", "title").data
+    assert len(set(drawn.y)) == 2
 
 
 def test_the_log_odds_without_each_word_are_bars_beside_a_line(shown):
-    fig = plot.leave_one_out([("", 4.0), ("Where", 3.0), ("Xi", -2.5)], "title")
+    fig = bars.leave_one_out([("", 4.0), ("Where", 3.0), ("Xi", -2.5)], "title")
     assert list(fig.data[0].y) == [3.0, -2.5] and list(fig.data[0].text) == ["3.0", "-2.5"]
     assert fig.layout.shapes[0].y0 == fig.layout.shapes[0].y1 == 4.0
 
@@ -388,8 +364,8 @@ def test_projections_are_all_drawn(shown):
 
 def test_before_and_after_are_bars_of_both_rates(shown):
     before, after = {"e": {"refused": THIRD, "correct": HALF}}, {"e": {"refused": HALF, "correct": Rate(3, 4)}}
-    bars = plot.before_after(before, after, "title").data
-    assert [(bar.name, bar.y[0], bar.text[0]) for bar in bars] == [
+    drawn = bars.before_after(before, after, "title").data
+    assert [(bar.name, bar.y[0], bar.text[0]) for bar in drawn] == [
         ("refused, before", pytest.approx(100 / 3), "33"),
         ("refused, after", 50, "50"),
         ("correct, before", 50, "50"),
@@ -454,12 +430,12 @@ def test_the_loss_moves_as_it_moves(values, word, shown):
 
 
 def test_equally_frequent_replies_are_all_named(shown):
-    plot.counts([{"r": "a", "n": 3}, {"r": "b", "n": 3}, {"r": "c", "n": 1}], "r", "n", "title")
+    bars.counts([{"r": "a", "n": 3}, {"r": "b", "n": 3}, {"r": "c", "n": 1}], "r", "n", "title")
     assert "2 are equally frequent, 3 n each: “b”, “a”." in shown[1].data
 
 
 def test_where_no_word_lowers_the_log_odds_none_is_named(shown):
-    plot.leave_one_out([("", 1.0), ("Is", 1.0), ("ice", 2.0)], "title")
+    bars.leave_one_out([("", 1.0), ("Is", 1.0), ("ice", 2.0)], "title")
     assert "No word lowers them." in shown[1].data and "fall most" not in shown[1].data
 
 
@@ -482,9 +458,9 @@ def test_a_flat_dose_is_called_flat(shown):
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: plot.rates({"a": NONE, "b": HALF}, "title", "axis"),
-        lambda: plot.two_by_two([CELLS[0] | {"refused": NONE}], "title"),
-        lambda: plot.before_after(
+        lambda: bars.rates({"a": NONE, "b": HALF}, "title", "axis"),
+        lambda: bars.two_by_two([CELLS[0] | {"refused": NONE}], "title"),
+        lambda: bars.before_after(
             {"e": {"refused": NONE, "correct": HALF}}, {"e": {"refused": HALF, "correct": HALF}}, "t"
         ),
         lambda: plot.heat({"a": [NONE, HALF]}, ["0", "1"], "title"),
@@ -505,13 +481,13 @@ def test_no_cases_are_called_so_and_not_drawn_as_zero(draw, shown):
     "draw",
     [
         lambda: plot.losses([]),
-        lambda: plot.rates({}, "title", "axis"),
-        lambda: plot.bypasses({}, {}, "title"),
-        lambda: plot.two_by_two([], "title"),
-        lambda: plot.counts([], "r", "n", "title"),
-        lambda: plot.leave_one_out([("", 1.0)], "title"),
+        lambda: bars.rates({}, "title", "axis"),
+        lambda: bars.bypasses({}, {}, "title"),
+        lambda: bars.two_by_two([], "title"),
+        lambda: bars.counts([], "r", "n", "title"),
+        lambda: bars.leave_one_out([("", 1.0)], "title"),
         lambda: plot.projections({}, "title"),
-        lambda: plot.before_after({}, {}, "title"),
+        lambda: bars.before_after({}, {}, "title"),
         lambda: plot.seeds([], {}, "title"),
         lambda: plot.heat({}, [], "title"),
         lambda: plot.doses({}, "title", "dose"),
@@ -523,35 +499,3 @@ def test_no_cases_are_called_so_and_not_drawn_as_zero(draw, shown):
 def test_nothing_to_draw_is_one_sentence(draw):
     with pytest.raises(ValueError, match="There is nothing to draw"):
         draw()
-
-
-# --- shown once -----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_before_the_first_figure_no_grammar_is_compiled_and_whoever_needs_it_still_can():
-    script = "import sys, helpers.plot, plotly.io._renderers; print('nbformat' in sys.modules, 'lark' in sys.modules);"
-    script += "import rfc3987_syntax; print(rfc3987_syntax.is_valid_syntax('iri', 'http://[broken'))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.split() == ["True", "False", "False"], done.stderr[-2000:]
-
-
-def test_a_figure_is_shown_once_by_its_cell_and_again_by_another():
-    """As the last line of a cell its value would be shown a second time."""
-    cells = [
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom helpers import plot\nfig = plot.losses([2.0, 1.0])\nfig",
-        "fig",
-        "fig.update_layout(height=99)",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    config = Config({"KernelManager": {"transport_encryption": "auto"}})
-    NotebookClient(notebook, timeout=60, kernel_name="python3", config=config).execute()
-    figures = [
-        sum("application/vnd.plotly.v1+json" in out.get("data", {}) for out in cell.outputs) for cell in notebook.cells
-    ]
-    assert figures == [1, 1, 1]
-
-
-def test_a_figure_that_is_given_back_can_be_changed(shown):
-    fig = plot.losses([2.0, 1.0])
-    assert isinstance(fig, go.Figure) and fig.update_layout(title="Mine").layout.title.text == "Mine"
